@@ -1,0 +1,33 @@
+# One environment for everything; each target says what it does while it does it.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: demo test lint format clean
+
+demo: $(READY)  ## one parameter-free run against a grid of learning rates, on real data
+	$(BIN)/python -m experiments demo
+
+test: $(READY) lint  ## everything that CI runs
+	@echo "== tests"
+	$(BIN)/python -m pytest -n auto
+
+lint: $(READY)
+	@echo "== lint, format and types"
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+$(READY): pyproject.toml constraints.txt
+	@echo "== making .venv with the versions of constraints.txt (once; some minutes)"
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade -c constraints.txt pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[torch,optax,bench,dev]'
+	@touch $(READY)
+
+clean:
+	rm -rf .venv

@@ -1,0 +1,1 @@
+"""One run without a learning rate against a grid of runs with one: ``python -m experiments``."""

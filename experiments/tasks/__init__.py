@@ -1,0 +1,1 @@
+"""Problems: data, objective and, for the convex ones, the exact minimum."""

@@ -1,0 +1,257 @@
+"""How the budget is spent: which run comes next, and when the parameters are returned.
+
+Plan "certified" is Algorithm 1 as it stands: probes of ⌊B/2k⌋ gradients, the output of one of them is returned.
+
+Plan "train" spends little on the search and the rest on one run:
+
+    search      probes of probe_length(B) gradients bisect the largest certified step size, the root. No signal
+                (theory: a small step is certified only after (alpha − 1) E‖g‖²/‖∇f‖² gradients): the probes
+                are lengthened.
+    select      where losses are given: short training runs with different caps, the lowest loss wins.
+    train       one run with capped certificate tracking (tracking.py), averaged as it goes.
+    arbitrate   where losses are given: the average stands still for as long as the run's tail was, and is
+                returned unless the last iterates were better by more than the noise.
+
+``finish`` is called when a run has taken its ``state.run_length`` gradients; nothing else changes the state.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from pfopt.search import bisection, tracking
+from pfopt.search.bisection import BISECT, END, FLOOR, LOWER, RAISE, START
+from pfopt.search.state import (
+    ANCHOR,
+    AVERAGE,
+    HI,
+    LAST,
+    LO,
+    Config,
+    Outcome,
+    Phase,
+    Run,
+    State,
+    Verdict,
+    choose,
+)
+
+SMALLEST = {"certified": 8, "train": 16}  # total_steps; below, no probe is longer than the guess is worth
+FIRST_STAGE = 1024  # gradients of the first stage where the horizon is unknown
+FIRST_STEP = {"certified": 2.0**-20, "train": 2.0**-8}  # of ‖x_0‖/‖g_0‖, or of 1/‖g_0‖ at the origin
+GAMMA = 2.0  # weight of the average that the long run returns
+SEARCH_SHARE = 0.25  # of the budget, at most; a search with signal ends far below it
+LENGTHEN = 4  # probes without signal grow by this factor
+CAPS = (3, 1, 5)  # doublings above the root; the first is taken unless a loss says otherwise
+UNCAPPED = 64  # doublings: no bound, where the search found none
+CLEARLY = 2.0  # standard errors by which a loss must be lower to overrule the default
+
+
+def probe_length(total_steps: Any, xp: Any = np) -> Any:
+    """Gradients of a first probe of plan "train": B/200, at least 8, at most 64."""
+    return xp.clip(total_steps // 200, 4 if isinstance(total_steps, int) and total_steps < 64 else 8, 64)
+
+
+def select_length(total_steps: Any) -> Any:
+    """Gradients of each run of phase SELECT."""
+    return total_steps // 64
+
+
+def tail_length(total_steps: Any) -> Any:
+    """Gradients over which the average's and the last iterate's losses are measured."""
+    return total_steps // 64
+
+
+def first_step(config: Config, anchor_sq: Any, grad_sq: Any, xp: Any = np) -> Any:
+    """The step size of exponent 0 from ‖x_0‖² and ‖g_0‖²: a lower bound in plan "certified", a guess in "train"."""
+    length_sq = xp.where(anchor_sq > 0, anchor_sq, xp.ones_like(anchor_sq))
+    return FIRST_STEP[config.plan] * xp.sqrt(length_sq / grad_sq)
+
+
+def tail(config: Config, state: State, xp: Any = np) -> Any:
+    """Last gradients of the training run whose losses are compared: half a candidate, the tail of the long run."""
+    total = stage_steps(config, state, xp)
+    return xp.where(state.phase == Phase.SELECT, select_length(total) // 2, tail_length(total))
+
+
+def init(config: Config, scopes: int = 0, xp: Any = np) -> State:
+    """The state before the first gradient."""
+    certified = config.plan == "certified"
+    length = config.total_steps // 4 if certified else probe_length(config.total_steps, xp)
+    return State(
+        phase=Phase.SEARCH,
+        outcome=Outcome.RUNNING,
+        stage=0,
+        spent=0,
+        run_length=length,
+        bracket=bisection.begin(RAISE if certified else START, scopes, xp),
+        probe_length=length,
+        initial_step=0.0,
+        losses=True,
+        cap=0,
+        candidate=0,
+        best=0,
+        best_value=0.0,
+        best_error=0.0,
+        output=ANCHOR,
+    )
+
+
+def stage_steps(config: Config, state: State, xp: Any = np) -> Any:
+    """Gradients of the current stage."""
+    return xp.left_shift(config.total_steps, state.stage)
+
+
+def step_size(state: State, xp: Any = np) -> Any:
+    """Step size of the probe now running."""
+    return xp.ldexp(state.initial_step, state.bracket.exponent)
+
+
+def cap_size(state: State, xp: Any = np) -> Any:
+    """Largest step size of the training run now running."""
+    return xp.ldexp(state.initial_step, state.cap)
+
+
+def root_distance_sq(state: State, xp: Any = np) -> Any:
+    """shape=(1 + scopes,): r̄*² of the probe at the root; of the last one where none was certified."""
+    b = state.bracket
+    known = b.lo_distance_sq[0] > 0
+    return xp.where(known, b.lo_distance_sq, b.hi_distance_sq + xp.zeros_like(b.lo_distance_sq))
+
+
+def finish(config: Config, state: State, run: Run, xp: Any = np) -> tuple[State, Verdict]:
+    """What comes after the run that has just taken its last gradient."""
+    state = state._replace(spent=state.spent + state.run_length)
+    if config.plan == "certified":
+        return _finish_certified(config, state, run, xp)
+    after_search, accepted = _finish_probe(config, state, run, xp)
+    after_select = _finish_select(config, state, run, xp)
+    after_train = _finish_train(config, state, run, xp)
+    after_arbitrate = _finish_arbitrate(state, run, xp)
+    phase = state.phase
+    later = choose(xp, phase == Phase.TRAIN, after_train, after_arbitrate)
+    later = choose(xp, phase == Phase.SELECT, after_select, later)
+    following = choose(xp, phase == Phase.SEARCH, after_search, later)
+    done = following.phase == Phase.DONE
+    if config.endless:
+        following = choose(xp, done, _next_stage(config, following, xp), following)
+    searched = phase == Phase.SEARCH
+    return following, Verdict(accepted & searched, ANCHOR, done & config.endless)
+
+
+def _finish_certified(config: Config, state: State, run: Run, xp: Any) -> tuple[State, Verdict]:
+    before = state.bracket
+    accepted = bisection.accepts(config, before, run, state.initial_step, xp)
+    bracket = bisection.advance(config, before, accepted, run, xp)
+    raised = (before.branch == RAISE) & accepted
+    floored = (before.branch == FLOOR) & xp.logical_not(accepted)
+    ended = bracket.branch == END
+    hi_wins = bisection.prefers_hi(bracket, config, state.initial_step, xp)
+    output = xp.where(raised, ANCHOR, xp.where(floored | xp.logical_not(hi_wins), LO, HI))
+    outcome = xp.where(
+        raised, Outcome.RANGE_EXHAUSTED, xp.where(floored, Outcome.LOWER_EXIT, Outcome.CERTIFIED)
+    )
+    state = state._replace(
+        phase=xp.where(ended, Phase.DONE, Phase.SEARCH),
+        outcome=xp.where(ended, outcome, Outcome.RUNNING),
+        bracket=bracket,
+        run_length=config.total_steps // (2 * bracket.k),
+        output=xp.where(ended, output, xp.where(bracket.lo_grad_sq > 0, LO, ANCHOR)),
+    )
+    keep = xp.where(raised, ANCHOR, xp.where(accepted | floored, LO, HI))
+    return state, Verdict(accepted, keep, False)
+
+
+def _finish_probe(config: Config, state: State, run: Run, xp: Any) -> tuple[State, Any]:
+    before, total = state.bracket, stage_steps(config, state, xp)
+    accepted = bisection.accepts(config, before, run, state.initial_step, xp)
+    bracket = bisection.advance(config, before, accepted, run, xp)
+    state = state._replace(bracket=bracket, losses=state.losses & (run.value_count == run.step))
+
+    silent = (bracket.branch == END) & (before.branch == LOWER) & xp.logical_not(accepted)
+    longer = state._replace(
+        bracket=bisection.begin(START, len(run.grad_sq) - 1, xp),
+        probe_length=LENGTHEN * state.probe_length,
+        run_length=LENGTHEN * state.probe_length,
+    )
+    following = choose(xp, silent, longer, state)
+    spent_out = following.spent + following.run_length > SEARCH_SHARE * total
+    leave = spent_out | ((bracket.branch == END) & xp.logical_not(silent))
+    return choose(xp, leave, _begin_train(config, state, xp), following), accepted
+
+
+def _begin_train(config: Config, state: State, xp: Any) -> State:
+    """The first run after the search: a candidate cap where losses are given, else the long run."""
+    b, total = state.bracket, stage_steps(config, state, xp)
+    certified = b.lo_distance_sq[0] > 0
+    bounded = certified & (b.hi_grad_sq > 0)
+    state = state._replace(
+        outcome=xp.where(certified, Outcome.CERTIFIED, Outcome.NO_SIGNAL),
+        cap=xp.where(certified, b.lo, b.hi) + xp.where(bounded, CAPS[0], UNCAPPED),
+        best_value=xp.inf,
+    )
+    select = state.losses & bounded & (select_length(total) >= state.probe_length) & config.arbitrate
+    candidate = state._replace(phase=Phase.SELECT, run_length=select_length(total))
+    return choose(xp, select, candidate, _long_run(config, state, xp))
+
+
+def _long_run(config: Config, state: State, xp: Any) -> State:
+    total = stage_steps(config, state, xp)
+    reserved = xp.where(state.losses & config.arbitrate, tail_length(total), 0)
+    return state._replace(phase=Phase.TRAIN, run_length=total - state.spent - reserved)
+
+
+def _finish_select(config: Config, state: State, run: Run, xp: Any) -> State:
+    mean, error = tracking.mean_value(run, xp)
+    mean = xp.where((run.cuts == 0) & xp.isfinite(mean), mean, xp.inf)
+    margin = CLEARLY * xp.sqrt(error**2 + state.best_error**2)
+    better = (state.candidate == 0) | (mean + margin < state.best_value)
+    state = state._replace(
+        best_value=xp.where(better, mean, state.best_value),
+        best_error=xp.where(better, error, state.best_error),
+        best=xp.where(better, state.candidate, state.best),
+        candidate=state.candidate + 1,
+    )
+    last = state.candidate >= len(CAPS)
+    following = xp.minimum(xp.where(last, state.best, state.candidate), len(CAPS) - 1)
+    state = state._replace(cap=state.bracket.lo + xp.asarray(CAPS)[following])
+    return choose(xp, last, _long_run(config, state, xp), state)
+
+
+def _finish_train(config: Config, state: State, run: Run, xp: Any) -> State:
+    mean, error = tracking.mean_value(run, xp)
+    total = stage_steps(config, state, xp)
+    judged = state.losses & config.arbitrate & (run.value_count > 0)
+    stand = state._replace(
+        phase=Phase.ARBITRATE, run_length=total - state.spent, best_value=mean, best_error=error, output=AVERAGE
+    )
+    done = state._replace(phase=Phase.DONE, output=config.output)
+    return choose(xp, judged, stand, done)
+
+
+def _finish_arbitrate(state: State, run: Run, xp: Any) -> State:
+    mean, error = tracking.mean_value(run, xp)
+    margin = CLEARLY * xp.sqrt(error**2 + state.best_error**2)
+    last = state.best_value + margin < mean
+    return state._replace(phase=Phase.DONE, output=xp.where(last, LAST, AVERAGE))
+
+
+def _next_stage(config: Config, state: State, xp: Any) -> State:
+    """Twice the budget, from the point just returned; the search starts at the last root."""
+    stage = state.stage + 1
+    total = xp.left_shift(config.total_steps, stage)
+    length = probe_length(total, xp)
+    known = state.bracket.lo_distance_sq[0] > 0
+    guess = xp.ldexp(state.initial_step, state.bracket.lo)
+    return state._replace(
+        phase=Phase.SEARCH,
+        stage=stage,
+        spent=0,
+        run_length=length,
+        probe_length=length,
+        bracket=bisection.begin(START, len(state.bracket.lo_distance_sq) - 1, xp),
+        initial_step=xp.where(known, guess, state.initial_step),
+        losses=True,
+        candidate=0,
+        best=0,
+    )

@@ -1,0 +1,31 @@
+"""Factors over a run: how the step size decays, and how iterates are averaged."""
+
+from typing import Any
+
+
+def dual_factor(schedule: str, step: Any, length: Any) -> Any:
+    """Factor of move ``step`` = 0, 1, … of a probe of ``length`` gradients.
+
+    "linear" is (T − t)/T with t = step + 1, so that the last move is zero and the point returned is the one
+    at which the last gradient was taken: primal averaging of the constant-step dual sequence (Defazio et al.,
+    "The Road Less Scheduled", 2024, appendix B.1).
+    """
+    if schedule == "constant":
+        return 1.0
+    return (length - step - 1) / length
+
+
+def decay_factor(schedule: str, step: Any, length: Any) -> Any:
+    """Factor of move ``step`` = 0, 1, … of the long run of ``length`` gradients, in (0, 1]."""
+    if schedule == "constant":
+        return 1.0
+    return (length - step) / length
+
+
+def average_weight(gamma: float, count: Any, xp: Any) -> Any:
+    """Weight of the ``count``-th iterate (1, 2, …) in the running polynomial average.
+
+    x̄ += w (x − x̄) with w = (1 + gamma)/(count + gamma) (Shamir & Zhang, ICML 2013); gamma = 0 is the uniform
+    average.
+    """
+    return (1.0 + gamma) / (xp.maximum(count, 1) + gamma)

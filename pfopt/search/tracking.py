@@ -1,0 +1,177 @@
+"""What happens at every gradient: a run is measured, and the long run sets its own step size.
+
+These functions hold the only floating-point state that changes between two decisions. They take the array
+namespace ``xp`` (numpy, torch or jax.numpy) and zero- or one-dimensional arrays, so that torch runs them on the
+device that holds the parameters and never waits for it.
+
+**Probe.** One fixed step size. A gradient, loss or displacement that is not finite freezes the run at its last
+finite point; its remaining gradients are still spent, so that the budget does not depend on what is measured.
+
+**Capped certificate tracking**, the long run of plan "train". The certificate of Carmon & Hinder kept with
+equality along the run, and bounded by what the bisection found to be stable:
+
+    step_t = min(TRACKING max(START r̄*, r̄_t) / sqrt(G_t),  2^cap eta_eps) · decay(t)
+
+with r̄* the displacement of the probe at the root. Every departure from "SGD at the root" is a measurement:
+experiments/NOTES.md holds them. When ‖g_t‖² exceeds BURST times its mean over the stretch, or nothing finite
+came twice in a row, the run *explodes*: it goes back to the last good point with a quarter of the cap and half the starting
+displacement, and goes on with the steps that are left.
+"""
+
+from typing import Any, NamedTuple
+
+from pfopt.search.schedule import decay_factor
+from pfopt.search.state import Run
+
+TRACKING = 2.0  # c; 1 would be the certificate at alpha = 1
+SCOPE_TRACKING = 1.0  # c of a single group or tensor; 2 ruined 3 of 8 prototype runs
+START = 0.1  # of the displacement of the probe at the root
+BURST = 2000.0  # times the mean ‖g‖²; 2e4 fired too late on heavy-tailed least squares
+PATIENCE = 2  # consecutive non-finite gradients: a single one is one bad batch, at a good point
+BURST_AFTER = 20  # gradients, before which the mean means little
+
+
+class Move(NamedTuple):
+    """What the kernel does with one gradient."""
+
+    go: Any  # take the gradient: it is finite, not zero, and the run is alive
+    explode: Any  # go back to the last good point instead
+    steps: Any  # shape=(1 + scopes,), step sizes; entry 0 the global one
+
+
+def begin(scopes: int, dtype: Any, xp: Any, **device: Any) -> Run:
+    """A run that has measured nothing."""
+    zero = xp.zeros((), dtype=dtype, **device)
+    none = xp.zeros((), dtype=xp.int32, **device)
+    vector = xp.zeros(1 + scopes, dtype=dtype, **device)
+    return Run(none, none, vector, vector, none, none, zero, zero, none)
+
+
+def probe(
+    run: Run, grad_sq: Any, value: Any, counts: Any, *, step_size: Any, patience: int, xp: Any
+) -> tuple[Run, Move]:
+    """Measure one gradient of a probe.
+
+    Args:
+        run: what the probe has measured so far.
+        grad_sq: shape=(1 + scopes,), ‖g‖² of this gradient.
+        value: shape=(), the loss at this point, or None.
+        counts: shape=(), bool; False for a gradient that is exactly zero and spends nothing.
+        step_size: shape=(), of this move.
+        patience: consecutive non-finite gradients that freeze the run.
+        xp: array namespace.
+    """
+    finite, bad = _judge(run, grad_sq, value, counts, patience, xp)
+    alive = counts & finite & (bad < patience)
+    run = run._replace(
+        step=run.step + counts, grad_sq=xp.where(alive, run.grad_sq + grad_sq, run.grad_sq), bad=bad
+    )
+    run = _add_value(run, value, alive, xp)
+    return run, Move(alive, xp.zeros_like(alive), step_size + xp.zeros_like(grad_sq))
+
+
+def track(
+    run: Run,
+    grad_sq: Any,
+    value: Any,
+    counts: Any,
+    *,
+    cap: Any,
+    root_distance_sq: Any,
+    length: Any,
+    tail: Any,
+    schedule: str,
+    xp: Any,
+) -> tuple[Run, Move]:
+    """Measure one gradient of the long run and set its step size.
+
+    Args:
+        run: what the run has measured so far.
+        grad_sq: shape=(1 + scopes,), ‖g‖² of this gradient.
+        value: shape=(), the loss at this point, or None.
+        counts: shape=(), bool; False for a gradient that is exactly zero and spends nothing.
+        cap: shape=(), the largest step size that the bisection vouches for.
+        root_distance_sq: shape=(1 + scopes,), r̄*² of the probe at the root.
+        length: gradients of the whole run.
+        tail: how many of the last of them have their loss measured.
+        schedule: "linear" or "constant".
+        xp: array namespace.
+    """
+    finite, bad = _judge(run, grad_sq, value, counts, PATIENCE, xp)
+    age = run.step - run.origin
+    mean_sq = run.grad_sq[0] / xp.maximum(age, xp.ones_like(age))
+    burst = finite & (age >= BURST_AFTER) & (grad_sq[0] > BURST * mean_sq)
+    explode = counts & (burst | (bad >= PATIENCE))
+    go = counts & finite & xp.logical_not(explode)
+
+    grad_sq_sum = xp.where(go, run.grad_sq + grad_sq, run.grad_sq)
+    cut = 0.5**run.cuts
+    start_sq = (START * cut) ** 2 * root_distance_sq
+    tiny = xp.where(grad_sq_sum > 0, grad_sq_sum, xp.ones_like(grad_sq_sum))
+    steps = xp.sqrt(xp.maximum(start_sq, run.distance_sq) / tiny)
+    factor = decay_factor(schedule, age, length - run.origin)
+    overall = xp.minimum(TRACKING * steps[:1], cap * cut**2)
+    steps = factor * xp.concatenate([overall, SCOPE_TRACKING * steps[1:]])
+
+    run = _add_value(run, value, go & (run.step >= length - tail), xp)
+    step = run.step + counts
+    run = run._replace(
+        step=step,
+        origin=xp.where(explode, step, run.origin),
+        grad_sq=xp.where(explode, xp.zeros_like(grad_sq), grad_sq_sum),
+        distance_sq=xp.where(explode, xp.zeros_like(grad_sq), run.distance_sq),
+        bad=xp.where(explode, xp.zeros_like(bad), bad),
+        cuts=run.cuts + explode,
+    )
+    return run, Move(go, explode, steps)
+
+
+def moved(run: Run, move: Move, distance_sq: Any, xp: Any) -> tuple[Run, Any]:
+    """Measure the displacement after a move; the second value says whether the kernel may keep the new point.
+
+    Args:
+        run: what the run has measured so far.
+        move: what ``probe`` or ``track`` answered.
+        distance_sq: shape=(1 + scopes,), ‖x − x_0‖² after the move.
+        xp: array namespace.
+    """
+    finite = xp.isfinite(distance_sq[0])
+    keep = move.go & finite
+    run = run._replace(
+        distance_sq=xp.where(keep, xp.maximum(run.distance_sq, distance_sq), run.distance_sq),
+        bad=run.bad + PATIENCE * (move.go & xp.logical_not(finite)),
+    )
+    return run, keep
+
+
+def stand(run: Run, value: Any, xp: Any) -> Run:
+    """Measure the loss where the average stands still."""
+    finite = xp.isfinite(value)
+    return _add_value(run._replace(step=run.step + 1), value, finite, xp)
+
+
+def mean_value(run: Run, xp: Any) -> tuple[Any, Any]:
+    """Mean loss over the run's tail and its standard error; NaN where no loss was given."""
+    n = xp.where(run.value_count > 0, run.value_count, xp.nan)
+    mean = run.value_sum / n
+    return mean, xp.sqrt(xp.maximum(run.value_sq_sum / n - mean * mean, 0.0) / n)
+
+
+def _judge(run: Run, grad_sq: Any, value: Any, counts: Any, patience: int, xp: Any) -> tuple[Any, Any]:
+    """Whether this gradient and loss are finite, and how many in a row were not; a frozen run stays frozen."""
+    finite = xp.isfinite(grad_sq[0])
+    if value is not None:
+        finite = finite & xp.isfinite(value)
+    bad = xp.where(finite & (run.bad < patience), xp.zeros_like(run.bad), run.bad + xp.logical_not(finite))
+    return finite, xp.where(counts, bad, run.bad)
+
+
+def _add_value(run: Run, value: Any, counts: Any, xp: Any) -> Run:
+    if value is None:
+        return run
+    value = xp.where(counts, value, xp.zeros_like(value))
+    return run._replace(
+        value_sum=run.value_sum + value,
+        value_sq_sum=run.value_sq_sum + value * value,
+        value_count=run.value_count + counts,
+    )

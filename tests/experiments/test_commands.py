@@ -1,0 +1,141 @@
+"""The commands: what they write and print, and how they fail."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Generator, Iterator
+from multiprocessing import active_children
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from experiments import demo, ratios
+from experiments.__main__ import main
+from experiments.gaps import gap, geometric_mean
+from experiments.parallel import run_parallel
+
+
+def run(*arguments: str) -> int:
+    """Run a command as the shell would; return its exit code."""
+    try:
+        return main(arguments)
+    except SystemExit as exit_:
+        return int(exit_.code or 0)
+
+
+def run_tiny_demo(output: Path, *tasks: str) -> int:
+    return run("demo", "--tasks", *tasks, "--budget", "800", "--output", str(output), "--processes", "1")
+
+
+def test_demo_writes_its_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_tiny_demo(tmp_path, "diabetes-ridge") == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["demo.csv", "demo.md", "demo.png"]
+    table = pd.read_csv(tmp_path / "demo.csv").set_index("method")
+    assert set(table.index) == {"pfopt", "grid", "dog"}
+    assert table.num_grad_evals["grid"] >= 18 * 800
+    assert table.num_grad_evals["pfopt"] == table.num_grad_evals["dog"] == 800
+    assert (tmp_path / "demo.md").read_text().startswith("| task | method |")
+    assert (tmp_path / "demo.png").read_bytes().startswith(b"\x89PNG")
+    printed = capsys.readouterr().out
+    assert "hindsight" in printed
+    assert "geometric mean over 1 convex" in " ".join(printed.split())
+
+
+def test_interrupted_demo_keeps_what_was_finished(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(function: Any, jobs: list[demo.DemoJob], processes: int) -> Iterator[demo.TaskResult]:
+        yield from run_parallel(function, [job for job in jobs if job.task == "diabetes-ridge"], processes)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(demo, "run_parallel", interrupted)
+    assert run_tiny_demo(tmp_path, "diabetes-lad", "diabetes-ridge") == 130
+    assert set(pd.read_csv(tmp_path / "demo.csv").task) == {"diabetes-ridge"}
+    assert "Interrupted. 1 of 2 tasks" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["demo", "--tasks", "nonsense"], "unknown task nonsense; valid names: breast-cancer-logistic, "),
+        (["demo", "--budget", "0"], "must be an integer of at least 400, got '0'"),
+        (["demo", "--seed", "one"], "must be an integer of at least 0, got 'one'"),
+        (["demo", "--data-dir", "no/such/folder"], "no/such/folder holds no inventory.json"),
+        (["demo", "--output", __file__], "test_commands.py is not a folder"),
+        (["ratios", "--methods", "adam"], "unknown method adam; valid names: pfopt, pfopt-loss, dog"),
+        (["ratios", "--options", "[1]"], "--options must be a JSON object, got [1]"),
+    ],
+)
+def test_wrong_arguments(arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(*arguments) == 2
+    error = capsys.readouterr().err
+    assert sentence in error
+    assert "Traceback" not in error
+
+
+def test_task_without_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "inventory.json").write_text('{"files": []}')
+    assert run("demo", "--tasks", "a9a-logistic", "--data-dir", str(tmp_path), "--processes", "1") == 2
+    assert "libsvm/a9a.t.bz2 is not in the data folder" in capsys.readouterr().err
+
+
+def test_ratios_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ratios, "_cached_grid", ratios.compute_grid)  # without the cache
+    table = tmp_path / "ratios.csv"
+    arguments = ["--tasks", "diabetes-ridge", "--methods", "dog", "pfopt", "--seeds", "0", "--budget", "800"]
+    assert run("ratios", *arguments, "--grid-b", "--processes", "1", "--csv", str(table)) == 0
+    rows = pd.read_csv(table).set_index("method")
+    assert list(rows.index) == ["grid B", "dog", "pfopt"]
+    assert rows.ratio["grid B"] <= 1.0
+    assert "geometric mean" in capsys.readouterr().out
+
+
+def test_a_failed_run_stays_in_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any, **__: Any) -> Any:
+        raise RuntimeError("no luck")
+
+    monkeypatch.setattr(ratios, "_cached_grid", ratios.compute_grid)
+    monkeypatch.setitem(ratios.METHODS, "dog", broken)
+    (row,) = ratios._run_job(ratios.RatioJob("diabetes-ridge", 0, 400, ("dog",)))
+    assert row["ratio"] == math.inf
+    assert row["error"] == "RuntimeError: no luck"
+
+
+def test_summary_worked_example() -> None:
+    rows = pd.DataFrame(
+        [
+            ("a", "x", 1.0),
+            ("a", "x", 4.0),
+            ("b", "x", 8.0),
+            ("a", "y", 1.0),
+            ("a", "y", 1.0),
+            ("b", "y", math.inf),
+        ],
+        columns=["task", "method", "ratio"],
+    )
+    summary = ratios.summarise(rows)
+    assert summary.x.to_dict() == pytest.approx(
+        {"a": 2.0, "b": 8.0, "geometric mean": 4.0, "worst task": 8.0}
+    )
+    assert summary.y["worst task"] == math.inf
+
+
+def test_gaps() -> None:
+    assert gap(1.5, 1.0) == 0.5
+    assert gap(math.nan, 1.0) == gap(math.inf, 1.0) == math.inf
+    assert gap(1.0 - 1e-15, 1.0) == 1e-12
+    assert geometric_mean([1.0, 4.0]) == pytest.approx(2.0)
+
+
+def test_processes_return_every_result_and_end_when_left() -> None:
+    assert sorted(run_parallel(math.sqrt, [4.0, 9.0, 16.0], 2)) == [2.0, 3.0, 4.0]
+    results = run_parallel(time.sleep, [0.0, 600.0], 2)
+    assert isinstance(results, Generator)
+    next(results)
+    results.close()
+    assert all(worker.join(10) is None and not worker.is_alive() for worker in active_children())

@@ -1,0 +1,67 @@
+"""Restarts for strong convexity, and the plan that trains."""
+
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+
+import pfopt
+from tests.problems import Oracle, generated, strongly_convex_lad
+from tests.reference.algorithm1 import doubling_restarts
+from tests.reference.subject import of_result
+
+
+@pytest.mark.parametrize(("budget", "options"), [(4000, {}), (1023, {"L": 20.0, "delta": 0.1})])
+@pytest.mark.parametrize("schedule", ["constant", "linear"])
+def test_doubling_restarts(schedule: str, budget: int, options: dict) -> None:
+    problem = strongly_convex_lad(0)
+    oracle = Oracle(problem)
+    names = {"lipschitz" if name == "L" else name: value for name, value in options.items()}
+    result = pfopt.minimize(
+        oracle, problem.x0, budget, initial_step=1e-2, restarts="doubling", schedule=schedule, **names
+    )
+    firsts = [probe for probe in result.probes if (probe.k, probe.exponent) == (2, 4)]
+    assert [probe.steps for probe in firsts] == [2**m // 4 for m in range(3, 3 + len(firsts))]
+    first_steps = {m: probe.step_size / 16 for m, probe in enumerate(firsts, 3)}
+    assert all(first_steps[m + 1] == first_steps[m] / 2 for m in range(3, 2 + len(firsts)))
+    stages = doubling_restarts(
+        Oracle(problem),
+        problem.x0,
+        first_steps.__getitem__,
+        range(3, 3 + len(firsts)),
+        schedule=schedule,
+        **options,
+    )
+    assert of_result(result).decisions == [decision for stage in stages for decision in stage.decisions]
+    assert oracle.calls == result.num_grad_evals == sum(stage.calls for stage in stages) <= budget
+    assert budget - result.num_grad_evals < 2 ** (3 + len(firsts))
+    np.testing.assert_allclose(result.x, stages[-1].point, rtol=0, atol=1e-10)
+
+
+def test_restarts_share_delta_and_restart_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stage m has B = 2^m and delta/(m(m+1)); no budget that a test can afford shows it in a decision."""
+    module, seen = sys.modules["pfopt.minimize"], []
+
+    def spy(budget: int, lipschitz: float, delta: float) -> Any:
+        seen.append((budget, lipschitz, delta))
+        return (3.0,) * 3, (0.0,) * 3
+
+    monkeypatch.setattr(module, "theorem_constants", spy)
+    problem = strongly_convex_lad(0)
+    pfopt.minimize(Oracle(problem), problem.x0, 128, restarts="doubling", lipschitz=20.0, delta=0.3)
+    assert len(seen) >= 4
+    assert seen == [(2**m, 20.0, 0.3 / (m * (m + 1))) for m in range(3, 3 + len(seen))]
+
+
+@pytest.mark.parametrize("schedule", ["constant", "linear"])
+@pytest.mark.parametrize("values", [False, True])
+@pytest.mark.parametrize("seed", range(8))
+def test_train_plan_spends_the_budget_and_descends(seed: int, values: bool, schedule: str) -> None:
+    problem, B = generated(seed), 1000
+    for noise in ({}, {"noise": 0.1, "calls": B}):
+        oracle = Oracle(problem, values=values, **noise)
+        result = pfopt.minimize(oracle, problem.x0, B, plan="train", schedule=schedule)
+        assert oracle.calls == result.num_grad_evals == B
+        assert np.isfinite(result.x).all()
+        assert problem.gap(result.x) < 0.2 * problem.gap(problem.x0)

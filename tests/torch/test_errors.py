@@ -1,0 +1,210 @@
+"""Bad input raises at the call that received it, naming the argument, the rule and the value."""
+
+from __future__ import annotations
+
+import math
+import re
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from pfopt.torch import ParameterFreeSGD
+from tests.torch.problems import Regression, assert_same, run, snapshot
+
+BAD_ARGUMENTS: list[tuple[dict[str, Any], type[Exception], str]] = [
+    # total_steps
+    ({"total_steps": 0}, ValueError, "total_steps .* 0"),
+    ({"total_steps": -5}, ValueError, "total_steps .* -5"),
+    ({"total_steps": 15}, ValueError, "total_steps .*16.* 15"),
+    ({"total_steps": 7, "plan": "certified"}, ValueError, "total_steps .*8.* 7"),
+    ({"total_steps": 100.0}, TypeError, r"total_steps .*int.* 100\.0"),
+    ({"total_steps": 100.5}, TypeError, r"total_steps .*int.* 100\.5"),
+    ({"total_steps": "100"}, TypeError, "total_steps .*int.* '100'"),
+    ({"total_steps": True}, TypeError, "total_steps .*int.* True"),
+    ({"total_steps": math.nan}, TypeError, "total_steps .*int.* (nan|NaN)"),
+    # choices
+    ({"plan": "fast"}, ValueError, "plan .*certified.*'fast'"),
+    ({"schedule": "cosine"}, ValueError, "schedule .*linear.*'cosine'"),
+    ({"scope": "layer"}, ValueError, "scope .*tensor.*'layer'"),
+    ({"scope": None}, ValueError, "scope .*tensor.*None"),
+    (
+        {"plan": "certified", "scope": "tensor"},
+        ValueError,
+        "scope.*certified.*'tensor'|certified.*scope.*'tensor'",
+    ),
+    (
+        {"plan": "certified", "scope": "group"},
+        ValueError,
+        "scope.*certified.*'group'|certified.*scope.*'group'",
+    ),
+    ({"average": "first"}, ValueError, "average .*last.*'first'"),
+    ({"average": -1.0}, ValueError, r"average .*-1\.0"),
+    ({"average": math.nan}, ValueError, "average .*(nan|NaN)"),
+    ({"average": math.inf}, ValueError, "average .*inf"),
+    # numbers
+    ({"lr": -0.1}, ValueError, r"lr .*-0\.1"),
+    ({"lr": math.nan}, ValueError, "lr .*(nan|NaN)"),
+    ({"lr": math.inf}, ValueError, "lr .*inf"),
+    ({"lr": "1"}, TypeError, "lr .*'1'"),
+    ({"lr": torch.tensor(1.0)}, ValueError, "lr as a Tensor is not supported"),
+    ({"lr": torch.tensor([1.0, 2.0])}, ValueError, "Tensor lr must be 1-element"),
+    ({"momentum": 1.0}, ValueError, r"momentum .*\[0, 1\).* 1\.0"),
+    ({"momentum": -0.1}, ValueError, r"momentum .*\[0, 1\).*-0\.1"),
+    ({"momentum": math.nan}, ValueError, r"momentum .*\[0, 1\).*(nan|NaN)"),
+    ({"momentum": None}, TypeError, "momentum .*None"),
+    ({"weight_decay": -1.0}, ValueError, r"weight_decay .*-1\.0"),
+    ({"weight_decay": math.nan}, ValueError, "weight_decay .*(nan|NaN)"),
+    ({"nesterov": True}, ValueError, "[Nn]esterov.*momentum.*0"),
+    # buffers
+    ({"buffers": torch.zeros(3)}, TypeError, "buffers .*iterable.*Tensor"),
+    ({"buffers": [1.0]}, TypeError, "buffers .*[Tt]ensor.*float"),
+]
+
+
+@pytest.mark.parametrize(("kwargs", "error", "pattern"), BAD_ARGUMENTS, ids=lambda value: str(value)[:60])
+def test_bad_argument(kwargs: dict[str, Any], error: type[Exception], pattern: str) -> None:
+    with pytest.raises(error, match=pattern):
+        ParameterFreeSGD([nn.Parameter(torch.ones(2))], **{"total_steps": 100, **kwargs})
+
+
+@pytest.mark.parametrize("key", ["lr", "weight_decay"])
+@pytest.mark.parametrize("late", [False, True])
+def test_bad_group_value(key: str, late: bool) -> None:
+    first, second = nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(3))
+    bad: dict[str, Any] = {"params": [second], key: -0.25}
+    if late:
+        optimizer = ParameterFreeSGD([first], 100)
+        with pytest.raises(ValueError, match=rf"{key} .*-0\.25"):
+            optimizer.add_param_group(bad)
+        assert len(optimizer.param_groups) == 1
+    else:
+        with pytest.raises(ValueError, match=rf"{key} .*-0\.25"):
+            ParameterFreeSGD([{"params": [first]}, bad], 100)
+
+
+@pytest.mark.parametrize(
+    ("params", "error", "pattern"),
+    [
+        (list, ValueError, "empty parameter list"),
+        (lambda: iter([]), ValueError, "empty parameter list"),
+        (lambda: nn.Parameter(torch.ones(2)), TypeError, "iterable of Tensors or dicts"),
+        (lambda: torch.ones(2), TypeError, "iterable of Tensors or dicts"),
+        (lambda: [1.0], TypeError, "Tensors"),
+        (lambda: [nn.Parameter(torch.ones(2)) * 2], ValueError, "non-leaf"),
+        (
+            lambda: [torch.ones(2, dtype=torch.int64)],
+            (TypeError, ValueError),
+            r"params .*(float|complex).*int64",
+        ),
+        (lambda: [nn.Parameter(torch.tensor([1.0, math.nan]))], ValueError, "params?.*finite"),
+        (lambda: [nn.Parameter(torch.tensor([1.0, math.inf]))], ValueError, "params?.*finite"),
+        (
+            lambda: [
+                ("first", nn.Parameter(torch.ones(2))),
+                ("second", nn.Parameter(torch.tensor([-math.inf]))),
+            ],
+            ValueError,
+            "second.*finite",
+        ),
+    ],
+)
+def test_bad_params(params: Callable[[], Any], error: Any, pattern: str) -> None:
+    with pytest.raises(error, match=pattern):
+        ParameterFreeSGD(params(), 100)
+
+
+def test_nan_in_a_late_group() -> None:
+    optimizer = ParameterFreeSGD([nn.Parameter(torch.ones(2))], 100)
+    with pytest.raises(ValueError, match=r"params?.*finite"):
+        optimizer.add_param_group({"params": [nn.Parameter(torch.tensor([math.nan]))]})
+    assert len(optimizer.param_groups) == 1
+
+
+@pytest.mark.parametrize(
+    ("loss", "error", "pattern"),
+    [
+        (torch.ones(2), ValueError, r"loss .*scalar.*\(2,?\)|loss .*scalar.*\[2\]"),
+        (torch.ones(0), ValueError, r"loss .*scalar.*\(0,?\)|loss .*scalar.*\[0\]"),
+        (torch.ones(1, 2), ValueError, r"loss .*scalar.*\(1, 2\)|loss .*scalar.*\[1, 2\]"),
+        (torch.tensor(1.0 + 2.0j), (TypeError, ValueError), "loss .*real.*complex"),
+        ("0.5", TypeError, "loss .*'0.5'|loss .*str"),
+        ([0.5], TypeError, "loss .*list|loss .*0.5"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("by_closure", [False, True])
+def test_bad_loss(loss: Any, error: Any, pattern: str, by_closure: bool) -> None:
+    """Nothing has happened when it is refused."""
+    model, reference = Regression(), Regression()
+    optimizer = ParameterFreeSGD(model.parameters(), 40)
+    run(model, optimizer, 3)
+    model.loss(3).backward()
+    before, status = snapshot(model), optimizer.status()
+    with pytest.raises(error, match=pattern):
+        optimizer.step(lambda: loss) if by_closure else optimizer.step(loss=loss)
+    assert_same(snapshot(model), before)
+    assert optimizer.status() == status
+    run(model, optimizer, 37, first=3)
+    run(reference, ParameterFreeSGD(reference.parameters(), 40), 40)
+    assert_same(snapshot(model), snapshot(reference))
+
+
+@pytest.mark.parametrize("loss", [0.5, 1, np.float32(0.5), torch.tensor(0.5), torch.ones(1), torch.tensor(1)])
+def test_scalars_of_all_kinds_are_losses(loss: Any) -> None:
+    model = Regression()
+    optimizer = ParameterFreeSGD(model.parameters(), 40)
+    model.loss().backward()
+    optimizer.step(loss=loss)
+    assert optimizer.status().step == 1
+
+
+def test_closure_and_loss_together() -> None:
+    optimizer = ParameterFreeSGD(Regression().parameters(), 40)
+    with pytest.raises(ValueError, match=r"closure.*loss|loss.*closure"):
+        optimizer.step(lambda: torch.tensor(1.0), loss=torch.tensor(1.0))
+
+
+@pytest.mark.parametrize("total_steps", [np.int64(100), np.int32(100), torch.tensor(100).item()])
+def test_integers_of_all_kinds_are_budgets(total_steps: Any) -> None:
+    model = Regression()
+    run(model, ParameterFreeSGD(model.parameters(), total_steps), 100)
+
+
+@pytest.mark.parametrize("plan", ["train", "certified"])
+def test_smallest_budget_works_and_the_message_says_which(plan: str) -> None:
+    smallest = {"train": 16, "certified": 8}[plan]
+    model = Regression()
+    optimizer = ParameterFreeSGD(model.parameters(), smallest, plan=plan)
+    run(model, optimizer, smallest)
+    assert optimizer.status().phase == "done"
+    with pytest.raises(ValueError, match=rf"\b{smallest}\b"):
+        ParameterFreeSGD(model.parameters(), smallest - 1, plan=plan)
+
+
+@pytest.mark.parametrize("plan", ["train", "certified"])
+@pytest.mark.parametrize("feed", ["gradients", "loss", "closure"])
+def test_steps_after_the_budget_warn_once_and_change_nothing(plan: str, feed: str) -> None:
+    model = Regression()
+    optimizer = ParameterFreeSGD(model.parameters(), 32, plan=plan)
+    steps = 0
+    while optimizer.status().phase != "done":
+        run(model, optimizer, 1, first=steps, feed=feed)
+        steps += 1
+    assert steps <= 32
+    done, status, state = snapshot(model), optimizer.status(), optimizer.state_dict()
+    state = {"state": state["state"], "param_groups": [dict(group) for group in state["param_groups"]]}
+    with pytest.warns(UserWarning, match=r"budget|total_steps") as caught:
+        run(model, optimizer, 5, first=steps, feed=feed)
+    assert len(caught) == 1
+    assert re.search(r"\b32\b", str(caught[0].message))
+    assert_same(snapshot(model), done)
+    assert optimizer.status() == status
+    assert_same(optimizer.state_dict()["state"], state["state"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        run(model, optimizer, 5, feed=feed)

@@ -1,0 +1,163 @@
+"""Parameter groups, late groups, missing gradients, frozen layers, sparse gradients."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from pfopt.torch import ParameterFreeSGD
+from tests.torch.problems import Regression, all_finite, assert_same, run, snapshot
+
+SCOPES = ["global", "group", "tensor"]
+
+
+def both_groups(model: Regression, **of_second: Any) -> list[dict[str, Any]]:
+    return [{"params": [model.weight]}, {"params": [model.bias], **of_second}]
+
+
+def test_named_parameters() -> None:
+    reference, model = Regression(), Regression()
+    run(reference, ParameterFreeSGD(reference.parameters(), 40), 40)
+    optimizer = ParameterFreeSGD(model.named_parameters(), 40)
+    run(model, optimizer, 40)
+    assert optimizer.param_groups[0]["param_names"] == ["weight", "bias"]
+    assert_same(snapshot(model), snapshot(reference))
+
+
+@pytest.mark.parametrize("scope", ["auto", "global"])
+def test_splitting_into_groups_changes_nothing(scope: str) -> None:
+    """The statistics are those of the whole parameter vector, up to the order of a sum."""
+    reference, model = Regression(), Regression()
+    reference_optimizer = ParameterFreeSGD(reference.parameters(), 60, scope=scope)
+    run(reference, reference_optimizer, 60)
+    optimizer = ParameterFreeSGD(both_groups(model), 60, scope=scope)
+    run(model, optimizer, 60)
+    torch.testing.assert_close(snapshot(model), snapshot(reference))
+    ours, theirs = optimizer.history(), reference_optimizer.history()
+    assert [(r.exponent, r.accepted) for r in ours] == [(r.exponent, r.accepted) for r in theirs]
+
+
+@pytest.mark.parametrize("plan", ["train", "certified"])
+@pytest.mark.parametrize("ratio", [0.5, 0.25, 0.0])
+def test_ratio_of_the_groups_lr_is_the_ratio_of_their_steps(plan: str, ratio: float) -> None:
+    anchor = torch.tensor([1.0, -2.0, 4.0])
+    fast, slow = nn.Parameter(anchor.clone()), nn.Parameter(anchor.clone())
+    groups = [{"params": [fast], "lr": 1.0}, {"params": [slow], "lr": ratio}]
+    optimizer = ParameterFreeSGD(groups, 64, plan=plan)
+    for _ in range(2):
+        for param in (fast, slow):
+            param.grad = torch.tensor([1.0, 1.0, -1.0])
+        optimizer.step()
+    moved, moved_slowly = fast.detach() - anchor, slow.detach() - anchor
+    assert bool((moved != 0).any())
+    torch.testing.assert_close(moved_slowly, ratio * moved, atol=1e-6, rtol=1e-5)
+
+
+def test_weight_decay_is_that_of_sgd_and_per_group() -> None:
+    """It is the gradient of (decay/2)‖p‖², added to the gradient."""
+    model, explicit = Regression(), Regression()
+    optimizer = ParameterFreeSGD(both_groups(model, weight_decay=0.3), 60, foreach=False)
+    optimizer_of_explicit = ParameterFreeSGD(both_groups(explicit), 60, foreach=False)
+    for step in range(60):
+        for m, o, decay in ((model, optimizer, 0.0), (explicit, optimizer_of_explicit, 0.3)):
+            o.zero_grad()
+            (m.loss(step) + 0.5 * decay * m.bias.square().sum()).backward()
+            o.step()
+    torch.testing.assert_close(snapshot(model), snapshot(explicit), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("plan", "scope"), [("certified", "global"), *(("train", scope) for scope in SCOPES)]
+)
+@pytest.mark.parametrize("when", [0, 1, 3, 8, 20, 39])
+def test_add_param_group_after_steps(plan: str, when: int, scope: str) -> None:
+    model = Regression()
+    optimizer = ParameterFreeSGD([model.weight], 80, plan=plan, scope=scope)
+    anchor, bias = model.full_loss(), model.bias.detach().clone()
+    run(model, optimizer, when)
+    assert_same(model.bias.detach(), bias)
+    optimizer.add_param_group({"params": [model.bias], "lr": 0.5})
+    run(model, optimizer, 80 - when, first=when)
+    assert all_finite(model)
+    assert model.full_loss() <= anchor
+    assert optimizer.status().phase == "done"
+    assert len(optimizer.state) == 2
+    if plan == "train":
+        assert not torch.equal(model.bias.detach(), bias)
+
+
+def test_unknown_group_keys_are_tolerated() -> None:
+    reference, model = Regression(), Regression()
+    run(reference, ParameterFreeSGD(both_groups(reference), 40), 40)
+    groups = both_groups(model, lr_scale=0.1, tag="no decay", initial_lr=1.0)
+    optimizer = ParameterFreeSGD(groups, 40)
+    run(model, optimizer, 40)
+    assert_same(snapshot(model), snapshot(reference))
+    assert optimizer.param_groups[1]["tag"] == "no decay"
+
+
+def test_missing_gradients_are_not_zero_gradients_of_others() -> None:
+    """A parameter without a gradient stays; the others train as if it were not there."""
+    reference, model = Regression(), Regression()
+    spare = nn.Parameter(torch.ones(2))
+    run(reference, ParameterFreeSGD(reference.parameters(), 40), 40)
+    optimizer = ParameterFreeSGD([*model.parameters(), spare], 40, scope="global")
+    run(model, optimizer, 40)
+    assert_same(spare.detach(), torch.ones(2))
+    assert model.full_loss() < Regression().full_loss()
+    assert optimizer.status().phase == "done"
+
+
+def test_steps_without_gradients_spend_nothing() -> None:
+    reference, model = Regression(), Regression()
+    run(reference, ParameterFreeSGD(reference.parameters(), 40), 40)
+    optimizer = ParameterFreeSGD(model.parameters(), 40)
+
+    def idle(_: int) -> None:
+        before = snapshot(model)
+        optimizer.zero_grad()
+        optimizer.step()
+        for param in model.parameters():
+            param.grad = torch.zeros_like(param)
+        optimizer.step()
+        assert_same(snapshot(model), before)
+
+    run(model, optimizer, 20, after_step=idle)
+    run(model, optimizer, 20, first=20)
+    assert_same(snapshot(model), snapshot(reference))
+
+
+@pytest.mark.parametrize("foreach", [False, True])
+def test_frozen_layers_stay_and_thaw(foreach: bool) -> None:
+    model = Regression()
+    model.bias.requires_grad_(False)
+    optimizer = ParameterFreeSGD(model.parameters(), 120, foreach=foreach)
+    bias = model.bias.detach().clone()
+    run(model, optimizer, 60, after_step=lambda _: assert_same(model.bias.detach(), bias))
+    model.bias.requires_grad_(True)
+    run(model, optimizer, 60, first=60)
+    assert not torch.equal(model.bias.detach(), bias)
+    assert model.full_loss() < 0.5 * Regression().full_loss()
+
+
+@pytest.mark.parametrize("scope", SCOPES)
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_sparse_gradients_are_those_of_the_dense_embedding(scope: str, momentum: float) -> None:
+    results = []
+    for sparse in (False, True):
+        torch.manual_seed(0)
+        embedding = nn.Embedding(6, 3, sparse=sparse)
+        target = torch.randn(6, 3)
+        optimizer = ParameterFreeSGD(embedding.parameters(), 200, scope=scope, momentum=momentum)
+        initial = float((embedding.weight - target).square().sum().detach())
+        for step in range(200):
+            optimizer.zero_grad()
+            rows = torch.tensor([step % 6, (step + 1) % 6, step % 6])
+            (embedding(rows) - target[rows]).square().sum().backward()
+            optimizer.step()
+        assert float((embedding.weight - target).square().sum().detach()) < 0.2 * initial
+        results.append(embedding.weight.detach())
+    torch.testing.assert_close(results[0], results[1], rtol=1e-4, atol=1e-5)

@@ -1,0 +1,196 @@
+"""Whatever gradients and losses do, the parameters stay finite and end no worse than they began."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pfopt.torch import ParameterFreeSGD
+from tests.torch.problems import Regression, all_finite, assert_same, feed_step, run, snapshot
+
+PLANS: dict[str, dict[str, Any]] = {
+    "train": {},
+    "train, global": {"scope": "global", "momentum": 0.9},
+    "train, group": {"scope": "group"},
+    "train, tensor": {"scope": "tensor", "average": "last"},
+    "train, constant": {"schedule": "constant", "momentum": 0.9, "nesterov": True},
+    "certified": {"plan": "certified", "schedule": "constant"},
+    "certified, linear": {"plan": "certified", "schedule": "linear"},
+}
+GRAD_FAULTS = {"grad nan": math.nan, "grad inf": math.inf, "grad -inf": -math.inf}
+LOSS_FAULTS = {"loss nan": math.nan, "loss inf": math.inf, "loss -inf": -math.inf}
+
+
+class Run(NamedTuple):
+    """A model, its optimizer, and what the objective was at the anchor."""
+
+    model: Regression
+    optimizer: ParameterFreeSGD
+    at_anchor: float
+
+
+def start(steps: int | None, **kwargs: Any) -> Run:
+    model = Regression()
+    groups = [{"params": [model.weight]}, {"params": [model.bias]}]
+    return Run(model, ParameterFreeSGD(groups, steps, **kwargs), model.full_loss())
+
+
+def faulty_step(running: Run, fault: str | None, *, losses: bool, scale: float = 1.0) -> None:
+    """One step on the whole data set, with one entry of one gradient or the loss spoilt."""
+    model, optimizer, _ = running
+    optimizer.zero_grad()
+    loss = scale * model.loss()
+    loss.backward()
+    if fault in GRAD_FAULTS:
+        assert model.weight.grad is not None
+        model.weight.grad[1, 2] = GRAD_FAULTS[fault]
+    if losses or fault in LOSS_FAULTS:
+        optimizer.step(loss=loss + LOSS_FAULTS.get(fault or "", 0.0))
+    else:
+        optimizer.step()
+    assert all_finite(model)
+    with optimizer.averaged():
+        assert all_finite(model)
+
+
+def assert_safe_end(running: Run) -> None:
+    assert running.optimizer.status().phase == "done"
+    assert running.model.full_loss() <= running.at_anchor * (1 + 1e-6)
+
+
+@pytest.mark.parametrize("forever", [False, True], ids=["once", "from then on"])
+@pytest.mark.parametrize("fault", [*GRAD_FAULTS, "loss nan"])
+@pytest.mark.parametrize("name", list(PLANS))
+def test_a_fault_at_any_step(name: str, fault: str, forever: bool) -> None:
+    steps = 40
+    for when in range(steps):
+        running = start(steps, **PLANS[name])
+        for step in range(steps):
+            faulty = step == when or (forever and step > when)
+            faulty_step(running, fault if faulty else None, losses=fault in LOSS_FAULTS)
+        assert running.model.full_loss() <= running.at_anchor * (1 + 1e-6), f"fault at step {when}"
+
+
+@pytest.mark.parametrize("forever", [False, True], ids=["once", "from then on"])
+@pytest.mark.parametrize("fault", ["grad nan", "loss nan", "loss -inf"])
+def test_a_fault_in_every_phase(fault: str, forever: bool) -> None:
+    """With losses there are candidates and, at the end, an average that stands still."""
+    steps, losses = 640, True
+    whole = start(steps)
+    phases = []
+    for _ in range(steps):
+        phases.append(whole.optimizer.status().phase)
+        faulty_step(whole, None, losses=losses)
+    changes = [step for step in range(1, steps) if phases[step] != phases[step - 1]]
+    assert set(phases) == {"search", "select", "train"}
+    assert phases[-1] == "select"
+    for when in sorted(
+        {when for step in changes for when in (step - 1, step, step + 5)} | {steps // 2, steps - 1}
+    ):
+        running = start(steps)
+        for step in range(steps):
+            faulty = step == when or (forever and step > when)
+            faulty_step(running, fault if faulty else None, losses=losses)
+        assert running.model.full_loss() <= running.at_anchor * (1 + 1e-6), (
+            f"fault at step {when}, {phases[when]}"
+        )
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(
+    name=st.sampled_from(list(PLANS)),
+    faults=st.dictionaries(st.integers(0, 63), st.sampled_from([*GRAD_FAULTS, *LOSS_FAULTS]), max_size=20),
+    losses=st.booleans(),
+    log_scale=st.floats(-6, 6),
+)
+def test_faults_anywhere_at_any_scale(
+    name: str, faults: dict[int, str], losses: bool, log_scale: float
+) -> None:
+    running = start(64, **PLANS[name])
+    for step in range(64):
+        if running.optimizer.status().phase == "done":
+            break
+        faulty_step(running, faults.get(step), losses=losses, scale=10.0**log_scale)
+    assert_safe_end(running)
+
+
+@pytest.mark.parametrize("fault", [*GRAD_FAULTS, "loss nan"])
+@pytest.mark.parametrize("name", list(PLANS))
+def test_nothing_but_faults_returns_the_anchor(name: str, fault: str) -> None:
+    running = start(40, **PLANS[name])
+    anchor = snapshot(running.model)
+    for _ in range(40):
+        if running.optimizer.status().phase == "done":
+            break
+        faulty_step(running, fault, losses=False)
+    assert_safe_end(running)
+    assert_same(snapshot(running.model), anchor)
+
+
+@pytest.mark.parametrize("power", [-20, -7, 7, 20])
+@pytest.mark.parametrize("name", list(PLANS))
+def test_powers_of_two_on_the_objective_change_nothing(name: str, power: int) -> None:
+    plain, scaled = start(60, **PLANS[name]), start(60, **PLANS[name])
+    for _ in range(60):
+        faulty_step(plain, None, losses=True)
+        faulty_step(scaled, None, losses=True, scale=2.0**power)
+        assert_same(snapshot(scaled.model), snapshot(plain.model))
+        if plain.optimizer.status().phase == "done":
+            break
+    exponents = [(record.exponent, record.accepted) for record in plain.optimizer.history()]
+    assert [(record.exponent, record.accepted) for record in scaled.optimizer.history()] == exponents
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1e-3, 1e3, 1e6])
+@pytest.mark.parametrize("name", list(PLANS))
+def test_any_scale_converges_alike(name: str, scale: float) -> None:
+    plain, scaled = start(400, **PLANS[name]), start(400, **PLANS[name])
+    for running, factor in ((plain, 1.0), (scaled, scale)):
+        while running.optimizer.status().phase != "done":
+            faulty_step(running, None, losses=False, scale=factor)
+        assert running.model.full_loss() < 0.2 * running.at_anchor
+    exponents = [(record.exponent, record.accepted) for record in plain.optimizer.history()]
+    assert [(record.exponent, record.accepted) for record in scaled.optimizer.history()] == exponents
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("plan", ["train", "certified"])
+def test_half_precision_gradients_that_overflow(plan: str, dtype: torch.dtype) -> None:
+    """At this scale many float16 gradients are infinite; bfloat16 holds them."""
+    model = Regression(dtype=dtype)
+    optimizer, at_anchor = ParameterFreeSGD(model.parameters(), 200, plan=plan), model.full_loss()
+    while optimizer.status().phase != "done":
+        optimizer.zero_grad()
+        (3e4 * model.loss()).backward()
+        optimizer.step()
+        assert all_finite(model)
+    assert model.full_loss() <= at_anchor
+    if dtype == torch.bfloat16:
+        assert model.full_loss() < 0.5 * at_anchor
+
+
+@pytest.mark.parametrize("plan", ["train", "certified"])
+@pytest.mark.parametrize("after_backward", [False, True])
+def test_an_interrupted_closure_leaves_a_usable_state(plan: str, after_backward: bool) -> None:
+    reference = start(40, plan=plan)
+    run(reference.model, reference.optimizer, 40, feed="closure")
+    model, optimizer, _ = start(40, plan=plan)
+
+    def interrupted() -> torch.Tensor:
+        if after_backward:
+            model.loss(0).backward()
+        raise KeyboardInterrupt
+
+    for step in range(40):
+        before, status = snapshot(model), optimizer.status()
+        with pytest.raises(KeyboardInterrupt):
+            optimizer.step(interrupted)
+        assert_same(snapshot(model), before)
+        assert optimizer.status() == status
+        feed_step(model, optimizer, step, "closure")
+    assert_same(snapshot(model), snapshot(reference.model))
