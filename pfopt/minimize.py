@@ -87,6 +87,9 @@ def minimize(
         TypeError: an argument or an oracle's answer has the wrong type.
         ValueError: an argument or an oracle's answer has the wrong value or shape.
     """
+    validate.function("oracle", oracle)
+    if callback is not None:
+        validate.function("callback", callback)
     anchor = validate.anchor(x0)
     budget = validate.budget(budget, plan)
     validate.one_of("plan", plan, ("certified", "train"))
@@ -140,6 +143,7 @@ class _Driver:
                 state, verdict = map(on_host, plans.finish(config, before, run))
             for slot, point in outputs.items():
                 self.kept[verdict.keep if slot == ANCHOR else slot] = (point, run, before)
+            self.kept.pop(ANCHOR, None)  # a probe that nothing was kept of
             if before.phase == Phase.SEARCH:
                 self._report(before, run, verdict.accepted)
         return state
@@ -155,7 +159,7 @@ class _Driver:
         if run is not None and before is not None:
             exponent = before.bracket.exponent if before.phase == Phase.SEARCH else before.bracket.lo
             step_size = float(np.ldexp(before.initial_step, exponent))
-            lipschitz, distance = estimates(run)
+            lipschitz, distance = tracking.estimates(run)
         return Result(
             point.copy(), step_size, lipschitz, distance, self.calls, Outcome(state.outcome), self.probes
         )
@@ -173,7 +177,7 @@ class _Driver:
         for step in range(length):
             grad, value = self._ask(x)
             grad_sq = np.asarray([_sum_sq(grad)])
-            if self.calls == 1 and grad_sq[0] == 0:
+            if self.calls == 1 and not grad.any():
                 return None, run, {}
             if state.initial_step == 0 and np.isfinite(grad_sq[0]) and grad_sq[0] > 0:
                 state = state._replace(
@@ -183,17 +187,19 @@ class _Driver:
             run, move = tracking.probe(
                 run, grad_sq, value, np.True_, step_size=step_size, patience=patience, xp=np
             )
-            average += schedules.average_weight(0.0, step + 1, np) * (x - average)
+            average += x.dtype.type(schedules.average_weight(0.0, step + 1)) * (x - average)
             dual = dual + grad
-            new = x - step_size * grad
-            reach = new - self.anchor if schedule == "constant" else plans.step_size(state) * dual
+            new = x - x.dtype.type(step_size) * grad
+            reach = (
+                new - self.anchor if schedule == "constant" else x.dtype.type(plans.step_size(state)) * dual
+            )
             run, keep = tracking.moved(run, move, np.asarray([_sum_sq(reach)]), np)
             x = np.where(keep, new, x)
         return state, run, {ANCHOR: average if schedule == "constant" else x}
 
     def _train(self, config: Config, state: State) -> tuple[State, Run, dict[int, NDArray[Any]]]:
         """The long run, or one candidate of it: capped certificate tracking, averaged as it goes."""
-        x, good, average = self.anchor.copy(), self.anchor, self.anchor.copy()
+        x, average = self.anchor.copy(), self.anchor.copy()
         run, length = tracking.begin(0, np.float64, np), state.run_length
         for _ in range(length):
             grad, value = self._ask(x)
@@ -210,14 +216,13 @@ class _Driver:
                 schedule=config.schedule,
                 xp=np,
             )
-            if move.explode:
-                x = good.copy()
-                continue
-            if move.go:
-                average += schedules.average_weight(plans.GAMMA, count, np) * (x - average)
-            new = x - move.steps[0] * grad
+            new = x - x.dtype.type(move.steps[0]) * grad
             run, keep = tracking.moved(run, move, np.asarray([_sum_sq(new - self.anchor)]), np)
-            x = np.where(keep, new, x)
+            x = self.anchor if move.explode else np.where(keep, new, x)
+            if move.explode:
+                average = x.copy()
+            elif move.go:
+                average += schedules.average_weight(plans.GAMMA, count) * (x - average)
         return state, run, {AVERAGE: average, LAST: x}
 
     def _stand(self, config: Config, state: State) -> tuple[State, Run, dict[int, NDArray[Any]]]:
@@ -229,26 +234,10 @@ class _Driver:
         return state, run, {}
 
     def _report(self, state: State, run: Run, accepted: bool) -> None:
-        lipschitz, distance = estimates(run)
-        record = ProbeRecord(
-            k=state.bracket.k,
-            exponent=state.bracket.exponent,
-            step_size=float(plans.step_size(state)),
-            steps=state.run_length,
-            lipschitz=lipschitz,
-            distance=distance,
-            accepted=accepted,
-            mean_value=float(run.value_sum / run.value_count) if run.value_count else None,
-        )
+        record = plans.record(state, run, accepted)
         self.probes.append(record)
         if self.callback is not None:
             self.callback(record)
-
-
-def estimates(run: Run) -> tuple[float, float]:
-    """Root mean square gradient norm and largest displacement of a run."""
-    steps = max(int(run.step - run.origin), 1)
-    return float(np.sqrt(run.grad_sq[0] / steps)), float(np.sqrt(run.distance_sq[0]))
 
 
 def _sum_sq(x: NDArray[Any]) -> np.float64:

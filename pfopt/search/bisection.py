@@ -67,7 +67,8 @@ def advance(config: Config, bracket: Bracket, accepted: Any, run: Run, xp: Any =
         low._replace(branch=LOWER, exponent=-(2 ** RANGES[0])),
     )
     after_raise = choose(xp, accepted, raised, _bisect(low, xp))
-    after_lower = choose(xp, accepted, _bisect(high, xp), widen(low, -1, config, xp))
+    lower = choose(xp, is_silent(b, accepted, run, xp), b._replace(branch=END), widen(low, -1, config, xp))
+    after_lower = choose(xp, accepted, _bisect(high, xp), lower)
     after_bisect = _bisect(choose(xp, accepted, high, low), xp)
     later = choose(
         xp, b.branch == RAISE, after_raise, choose(xp, b.branch == LOWER, after_lower, after_bisect)
@@ -75,14 +76,23 @@ def advance(config: Config, bracket: Bracket, accepted: Any, run: Run, xp: Any =
     return choose(xp, b.branch == START, after_start, later)
 
 
+def is_silent(bracket: Bracket, accepted: Any, run: Run, xp: Any = np) -> Any:
+    """Whether a probe below the guess was rejected for want of signal: a larger step met the same gradients.
+
+    A step that is too large meets larger gradients; where 2^4 times less changes nothing, the path is a random
+    walk, which no step size can have certified.
+    """
+    same = (run.bad == 0) & (2.0 * run.grad_sq[0] >= bracket.hi_grad_sq)
+    return (bracket.branch == LOWER) & xp.logical_not(accepted) & same
+
+
 def widen(bracket: Bracket, sign: int, config: Config, xp: Any = np) -> Bracket:
     """The next k, or the end where the budget or the exponents do not reach that far."""
-    widest = RANGES[-1] if sign > 0 else RANGES[1]  # 2^16 below the guess there is no signal, whatever the step
     k = 2 * bracket.k
-    over = k > widest
+    over = k > RANGES[-1]
     if config.plan == "certified":
         over = over | (4 * k > config.total_steps)
-    exponent = sign * xp.left_shift(1, xp.minimum(k, widest))
+    exponent = sign * xp.left_shift(1, xp.minimum(k, RANGES[-1]))
     last = bracket._replace(branch=END)
     return choose(xp, over, last, bracket._replace(k=k, exponent=exponent))
 

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from pfopt.search import bisection, tracking
-from pfopt.search.bisection import BISECT, END, FLOOR, LOWER, RAISE, START
+from pfopt.search.bisection import END, FLOOR, RAISE, START
 from pfopt.search.state import (
     ANCHOR,
     AVERAGE,
@@ -30,6 +30,7 @@ from pfopt.search.state import (
     Config,
     Outcome,
     Phase,
+    ProbeRecord,
     Run,
     State,
     Verdict,
@@ -119,6 +120,21 @@ def root_distance_sq(state: State, xp: Any = np) -> Any:
     return xp.where(known, b.lo_distance_sq, b.hi_distance_sq + xp.zeros_like(b.lo_distance_sq))
 
 
+def record(state: State, run: Run, accepted: bool) -> ProbeRecord:
+    """The probe that has just ended, as the caller sees it; host numbers only."""
+    lipschitz, distance = tracking.estimates(run)
+    return ProbeRecord(
+        k=int(state.bracket.k),
+        exponent=int(state.bracket.exponent),
+        step_size=float(step_size(state)),
+        steps=int(state.run_length),
+        lipschitz=lipschitz,
+        distance=distance,
+        accepted=bool(accepted),
+        mean_value=float(run.value_sum / run.value_count) if run.value_count else None,
+    )
+
+
 def finish(config: Config, state: State, run: Run, xp: Any = np) -> tuple[State, Verdict]:
     """What comes after the run that has just taken its last gradient."""
     state = state._replace(spent=state.spent + state.run_length)
@@ -147,7 +163,8 @@ def _finish_certified(config: Config, state: State, run: Run, xp: Any) -> tuple[
     floored = (before.branch == FLOOR) & xp.logical_not(accepted)
     ended = bracket.branch == END
     hi_wins = bisection.prefers_hi(bracket, config, state.initial_step, xp)
-    output = xp.where(raised, ANCHOR, xp.where(floored | xp.logical_not(hi_wins), LO, HI))
+    nothing = raised | (floored & (run.bad > 0))  # a run that met a non-finite number is never returned
+    output = xp.where(nothing, ANCHOR, xp.where(floored | xp.logical_not(hi_wins), LO, HI))
     outcome = xp.where(
         raised, Outcome.RANGE_EXHAUSTED, xp.where(floored, Outcome.LOWER_EXIT, Outcome.CERTIFIED)
     )
@@ -168,7 +185,7 @@ def _finish_probe(config: Config, state: State, run: Run, xp: Any) -> tuple[Stat
     bracket = bisection.advance(config, before, accepted, run, xp)
     state = state._replace(bracket=bracket, losses=state.losses & (run.value_count == run.step))
 
-    silent = (bracket.branch == END) & (before.branch == LOWER) & xp.logical_not(accepted)
+    silent = bisection.is_silent(before, accepted, run, xp)
     longer = state._replace(
         bracket=bisection.begin(START, len(run.grad_sq) - 1, xp),
         probe_length=LENGTHEN * state.probe_length,
@@ -223,7 +240,11 @@ def _finish_train(config: Config, state: State, run: Run, xp: Any) -> State:
     total = stage_steps(config, state, xp)
     judged = state.losses & config.arbitrate & (run.value_count > 0)
     stand = state._replace(
-        phase=Phase.ARBITRATE, run_length=total - state.spent, best_value=mean, best_error=error, output=AVERAGE
+        phase=Phase.ARBITRATE,
+        run_length=total - state.spent,
+        best_value=mean,
+        best_error=error,
+        output=AVERAGE,
     )
     done = state._replace(phase=Phase.DONE, output=config.output)
     return choose(xp, judged, stand, done)

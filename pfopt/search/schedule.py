@@ -22,10 +22,10 @@ def decay_factor(schedule: str, step: Any, length: Any) -> Any:
     return (length - step) / length
 
 
-def average_weight(gamma: float, count: Any, xp: Any) -> Any:
+def average_weight(gamma: float, count: Any) -> Any:
     """Weight of the ``count``-th iterate (1, 2, …) in the running polynomial average.
 
     x̄ += w (x − x̄) with w = (1 + gamma)/(count + gamma) (Shamir & Zhang, ICML 2013); gamma = 0 is the uniform
     average.
     """
-    return (1.0 + gamma) / (xp.maximum(count, 1) + gamma)
+    return (1.0 + gamma) / (count + gamma)

@@ -71,7 +71,9 @@ class Config(NamedTuple):
     alphas: tuple[float, ...] = (3.0, 3.0, 3.0)  # alpha^(k) for k = 2, 4, 8
     betas: tuple[float, ...] = (0.0, 0.0, 0.0)  # beta^(k) for k = 2, 4, 8
     output: int = AVERAGE  # of plan "train": AVERAGE or LAST
-    arbitrate: bool = True  # losses, where given, choose between caps, and between the average and the last iterate
+    arbitrate: bool = (
+        True  # losses, where given, choose between caps, and between the average and the last iterate
+    )
     endless: bool = False  # unknown horizon: stages of doubling budget, each from the last returned point
 
 

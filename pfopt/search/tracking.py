@@ -20,6 +20,8 @@ displacement, and goes on with the steps that are left.
 
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from pfopt.search.schedule import decay_factor
 from pfopt.search.state import Run
 
@@ -155,6 +157,12 @@ def mean_value(run: Run, xp: Any) -> tuple[Any, Any]:
     n = xp.where(run.value_count > 0, run.value_count, xp.nan)
     mean = run.value_sum / n
     return mean, xp.sqrt(xp.maximum(run.value_sq_sum / n - mean * mean, 0.0) / n)
+
+
+def estimates(run: Run) -> tuple[float, float]:
+    """Root mean square of the gradient norms and largest displacement of a run; host numbers only."""
+    steps = max(int(run.step - run.origin), 1)
+    return float(np.sqrt(run.grad_sq[0] / steps)), float(np.sqrt(run.distance_sq[0]))
 
 
 def _judge(run: Run, grad_sq: Any, value: Any, counts: Any, patience: int, xp: Any) -> tuple[Any, Any]:

@@ -20,7 +20,9 @@ def budget(value: Any, plan: str, name: str = "budget") -> int:
     if steps <= 0:
         raise ValueError(f"{name} must be positive, got {steps}")
     if steps < SMALLEST[plan]:
-        raise ValueError(f'{name} is too small to search: plan="{plan}" takes at least {SMALLEST[plan]}, got {steps}')
+        raise ValueError(
+            f'{name} is too small to search: plan="{plan}" takes at least {SMALLEST[plan]} steps, got {steps}'
+        )
     return steps
 
 
@@ -60,6 +62,12 @@ def fraction(name: str, value: Any) -> float:
     return float(value)
 
 
+def function(name: str, value: Any) -> None:
+    """Something that can be called."""
+    if not callable(value):
+        raise TypeError(f"{name} must be callable, got {value!r}")
+
+
 def constants(alpha: Any, beta: Any, lipschitz: Any, delta: Any, plan: str) -> None:
     """The constants of the certificate: alpha and beta, or lipschitz and delta."""
     if not 1 < number("alpha", alpha) < math.inf:
@@ -77,33 +85,36 @@ def constants(alpha: Any, beta: Any, lipschitz: Any, delta: Any, plan: str) -> N
 
 def anchor(x0: ArrayLike) -> NDArray[Any]:
     """A finite floating-point copy of ``x0``; integers become float64."""
-    x = np.array(x0)
+    try:
+        x = np.array(x0)
+    except ValueError as error:
+        raise ValueError(f"x0 must be an array of real numbers, got {x0!r}") from error
     if np.issubdtype(x.dtype, np.integer):
         x = x.astype(np.float64)
     if not np.issubdtype(x.dtype, np.floating):
         raise TypeError(f"x0 must be an array of real numbers, got dtype {x.dtype}")
     if x.size == 0:
         raise ValueError(f"x0 must have at least one entry, got shape {x.shape}")
-    if not np.isfinite(x).all():
-        raise ValueError(f"x0 must be finite, got {np.count_nonzero(~np.isfinite(x))} entries that are NaN or infinite")
+    bad = np.count_nonzero(~np.isfinite(x))
+    if bad:
+        raise ValueError(f"x0 must be finite, got {bad} entries that are NaN or infinite")
     return x
 
 
 def answer(returned: Any, x: NDArray[Any]) -> tuple[NDArray[Any], np.float64 | None]:
-    """The gradient and the value that an oracle returned for ``x``."""
+    """The gradient and the value, if any, that an oracle returned for ``x``."""
     value = None
     if isinstance(returned, tuple):
         if len(returned) != 2:
             raise TypeError(f"oracle must return grad or (value, grad), got a tuple of {len(returned)}")
         value, returned = returned
-        if np.ndim(value) != 0 or not np.isrealobj(value):
-            raise TypeError(f"oracle must return a scalar value, got shape {np.shape(value)}")
-        try:
-            value = np.float64(value)
-        except (TypeError, ValueError):
-            raise TypeError(f"oracle must return a scalar value, got {value!r}") from None
+    if value is not None:
+        scalar = np.asarray(value)
+        if scalar.size != 1 or scalar.dtype.kind not in "fiu":
+            raise TypeError(f"oracle must return a real scalar as value, got {value!r}")
+        value = np.float64(scalar.item())
     grad = np.asarray(returned)
-    if not (np.issubdtype(grad.dtype, np.floating) or np.issubdtype(grad.dtype, np.integer)):
+    if grad.dtype.kind not in "fiu":
         raise TypeError(f"oracle must return a gradient of real numbers, got dtype {grad.dtype}")
     if grad.shape != x.shape:
         raise ValueError(f"oracle must return a gradient of shape {x.shape}, got {grad.shape}")

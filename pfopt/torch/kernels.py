@@ -34,7 +34,9 @@ def gather(groups: list[dict], states: Callable[[Tensor], dict], *, foreach: boo
             key = (param.device, param.dtype) if foreach else place
             bundle = buckets.setdefault(key, Bundle(index, [], [], [], []))
             state = states(param)
-            if "iterate" in state:  # trusted where it still rounds to the parameter, which others may have changed
+            if (
+                "iterate" in state
+            ):  # trusted where it still rounds to the parameter, which others may have changed
                 iterate = state["iterate"]
                 iterate.copy_(torch.where(iterate.to(param.dtype) == param, iterate, param.float()))
             bundle.params.append(param)
@@ -96,7 +98,7 @@ def momentum_direction(bundle: Bundle, go: Tensor, decay: Tensor, momentum: floa
 
 
 def moved(bundle: Bundle, step_sizes: Tensor | list[Tensor]) -> list[Tensor]:
-    """x − step g as new tensors (x itself where there is no g); one step size for all, or one per tensor."""
+    """X − step g as new tensors (x itself where there is no g); one step size for all, or one per tensor."""
     have, grads = _present(bundle.grads)
     if not grads:
         return bundle.points
@@ -121,7 +123,7 @@ def accumulate(bundle: Bundle, go: Tensor) -> list[Tensor]:
 
 
 def copy(new: list[Tensor], old: list[Tensor]) -> None:
-    """old = new."""
+    """Old = new."""
     torch._foreach_copy_(old, new)
 
 
@@ -135,7 +137,7 @@ def swap(bundle: Bundle, slot: str) -> None:
 
 
 def select(condition: Tensor, new: list[Tensor] | tuple[Tensor, ...], old: list[Tensor]) -> None:
-    """old = new where the 0-dim ``condition`` holds; a number that is not finite is never multiplied away."""
+    """Old = new where the 0-dim ``condition`` holds; a number that is not finite is never multiplied away."""
     for a, b in zip(new, old, strict=True):
         torch.where(condition.to(b.device), a, b, out=b)
 

@@ -12,7 +12,8 @@
     deployed            the slot that eval() has exchanged with the parameters, or ""
     history             every ProbeRecord as a list
     buffers             the tensors that are put back at restarts
-    idle                steps after the search was done
+    idle                steps after the returned point was delivered
+    estimates           lipschitz and distance of the last finished run
 """
 
 from collections.abc import Iterable, Iterator
@@ -37,8 +38,9 @@ def scalar_like(groups: list[dict[str, Any]]) -> Tensor:
     return torch.zeros((), dtype=torch.float32 if device.type == "mps" else torch.float64, device=device)
 
 
-def fresh(config: Config, scopes: int, like: Tensor, buffers: list[Tensor]) -> dict[str, Any]:
+def fresh(config: Config, scopes: int, groups: list[dict[str, Any]], buffers: list[Tensor]) -> dict[str, Any]:
     """The controller's dictionary before the first gradient."""
+    like = scalar_like(groups)
     search = {
         "initial_step": like.clone(),
         "root_distance_sq": like.new_zeros(1 + scopes),
@@ -46,12 +48,19 @@ def fresh(config: Config, scopes: int, like: Tensor, buffers: list[Tensor]) -> d
         "deployed": "",
         "history": [],
         "buffers": [buffer.detach().clone() for buffer in buffers],
-        "ratios": [],
+        "ratios": ratios(groups),
         "idle": 0,
+        "estimates": [0.0, 0.0],
     }
     store_state(search, plans.init(config, scopes))
     begin_run(search, scopes)
     return search
+
+
+def ratios(groups: list[dict[str, Any]]) -> list[float]:
+    """Lr of every group over the largest; all 1 where every lr is 0, as in a warm-up's first step."""
+    largest = max(float(group["lr"]) for group in groups)
+    return [float(group["lr"]) / largest if largest > 0 else 1.0 for group in groups]
 
 
 def begin_run(search: dict[str, Any], scopes: int) -> None:
@@ -81,11 +90,23 @@ def store_run(search: dict[str, Any], run: Run) -> None:
     search["run"] = run._asdict()
 
 
-def load_run(search: dict[str, Any], device: torch.device) -> Run:
-    """What the run has measured, on the device of the parameters, whichever it was saved on."""
+def settle(search: dict[str, Any], scopes: int, groups: list[dict[str, Any]]) -> None:
+    """Bring the tensors to the parameters' device, and make room for groups that were added."""
+    device = groups[0]["params"][0].device
     for name in ("initial_step", "root_distance_sq", "step_size"):
         search[name] = search[name].to(device)
-    return Run(**{name: value.to(device) for name, value in search["run"].items()})
+    search["run"] = {name: value.to(device) for name, value in search["run"].items()}
+    if len(search["ratios"]) < len(groups):
+        search["ratios"] += ratios(groups)[len(search["ratios"]) :]
+    missing = 1 + scopes - len(search["root_distance_sq"])
+    if missing:
+        for place, name in (
+            (search, "root_distance_sq"),
+            (search["run"], "grad_sq"),
+            (search["run"], "distance_sq"),
+        ):
+            place[name] = torch.cat([place[name], place[name].new_zeros(missing)])
+        search["state"]["bracket"]["lo_distance_sq"] += [0.0] * missing
 
 
 def read_run(search: dict[str, Any]) -> tuple[Run, float]:
@@ -97,7 +118,9 @@ def read_run(search: dict[str, Any]) -> tuple[Run, float]:
     for field in run:
         values = flat[at : at + field.numel()]
         at += field.numel()
-        fields.append(np.asarray(values) if field.ndim else values[0] if field.is_floating_point() else int(values[0]))
+        fields.append(
+            np.asarray(values) if field.ndim else values[0] if field.is_floating_point() else int(values[0])
+        )
     return Run(*fields), flat[-1]
 
 
@@ -134,6 +157,16 @@ def precision_kept(optimizer: Optimizer) -> Iterator[None]:
             for name, value in loaded[-1]["state"].get(place, {}).items():
                 if isinstance(value, Tensor) and value.dtype not in HALF:
                     optimizer.state[param][name] = value.detach().clone().to(param.device)
+
+
+def check_params(params: Iterable[Tensor]) -> None:
+    """Parameters are floating-point or complex, and finite."""
+    for index, param in enumerate(params):
+        if not (param.is_floating_point() or param.is_complex()):
+            raise TypeError(f"params must be floating-point or complex tensors, got dtype {param.dtype}")
+        lazy = param.is_meta or isinstance(param, torch.nn.parameter.UninitializedParameter)
+        if not lazy and not torch.isfinite(param.detach()).all():
+            raise ValueError(f"params must be finite, got NaN or infinity in parameter {index} of its group")
 
 
 def checked_buffers(buffers: Iterable[Tensor] | None) -> list[Tensor]:

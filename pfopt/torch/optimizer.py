@@ -5,37 +5,20 @@ tensors live in ``state[p]``, the controller in one dictionary of numbers and 0-
 ``param_groups[0]["search"]``: that is what saves, loads, pickles and copies without further code.
 """
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
 from pfopt.search import plan as plans
-from pfopt.search import schedule as schedules
 from pfopt.search import tracking, validate
-from pfopt.search.state import (
-    ANCHOR,
-    AVERAGE,
-    HI,
-    LAST,
-    LO,
-    Config,
-    Outcome,
-    Phase,
-    ProbeRecord,
-    Run,
-    State,
-    Status,
-    Verdict,
-    on_host,
-)
-from pfopt.torch import kernels, memory
-from pfopt.torch.kernels import Bundle
+from pfopt.search.state import AVERAGE, LAST, Config, Outcome, Phase, ProbeRecord, Status
+from pfopt.torch import kernels, memory, runs
 
-SLOTS = {ANCHOR: "anchor", LO: "lo", HI: "hi", AVERAGE: "average"}
 SCOPES = ("auto", "global", "group", "tensor")
 
 
@@ -169,7 +152,6 @@ class ParameterFreeSGD(Optimizer):
                 if search is not None:
                     group["search"] = search
 
-    @torch._disable_dynamo
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Load a state; float32 accumulators of half-precision parameters keep their precision."""
         with memory.precision_kept(self):
@@ -184,7 +166,10 @@ class ParameterFreeSGD(Optimizer):
             loss: the loss at which the gradients were taken, a scalar tensor or a number.
 
         Returns:
-            The loss, if any.
+            The loss, if there is one.
+
+        Raises:
+            TypeError, ValueError: the loss is not a real scalar.
         """
         if closure is not None:
             with torch.enable_grad():
@@ -192,44 +177,59 @@ class ParameterFreeSGD(Optimizer):
         value = memory.checked_loss(loss)
         if all(param.grad is None for group in self.param_groups for param in group["params"]):
             return loss
-        search = self._search()
-        if search["phase"] == Phase.DONE:
-            memory.count_late_step(search)
+        search = self._settled_search()
+        if search["state"]["phase"] == Phase.DONE:
+            self._count_idle_step(search)
             return loss
         self.train()
-        self._take(search, value)
+        runs.take(self._config(), self.param_groups, search, self._bundles(), self._buffers, value)
         return loss
 
     # ---------------------------------------------------------------- what a user reads
 
     def status(self) -> Status:
         """Where the optimizer stands; waits for the device."""
-        return memory.status(self._config(), self.param_groups[0].get("search"))
+        search, config = self._search(), self._config()
+        if search is None:
+            left = None if config.endless else config.total_steps
+            return Status("search", 0, 0, left, 0.0, 0.0, 0.0, Outcome.RUNNING.message)
+        state = memory.load_state(search)
+        run, _ = memory.read_run(search)
+        before = config.total_steps * (2**state.stage - 1) + state.spent
+        done = state.phase == Phase.DONE
+        lipschitz, distance = search["estimates"] if done else tracking.estimates(run)
+        step = before if done else before + run.step
+        return Status(
+            phase=Phase(state.phase).label,
+            probe=len(search["history"]),
+            step=step,
+            steps_left=None if config.endless else config.total_steps - step - search["idle"],
+            step_size=float(search["step_size"]),
+            lipschitz=lipschitz,
+            distance=distance,
+            message=Outcome(state.outcome).message,
+        )
 
     def history(self) -> list[ProbeRecord]:
         """Every finished probe."""
-        search = self.param_groups[0].get("search")
+        search = self._search()
         return [] if search is None else [ProbeRecord(*record) for record in search["history"]]
 
     @torch.no_grad()
     def eval(self) -> None:
-        """Put the iterate to deploy into the parameters; a no-op where it is already there."""
-        search = self.param_groups[0].get("search")
-        if search is None or search["deployed"] or search["phase"] in (Phase.ARBITRATE, Phase.DONE):
-            return
-        slot = SLOTS[ANCHOR]
-        if search["phase"] == Phase.TRAIN:
-            slot = "" if self._config().output == LAST else SLOTS[AVERAGE]
-        elif search["output"] in (LO, HI):
-            slot = SLOTS[search["output"]]
-        if slot:
-            self._swap(slot)
-            search["deployed"] = slot
+        """Put the iterate to deploy into the parameters; a no-op where it is already there.
+
+        Before the long run that is the anchor, the best point known; in the long run, the average.
+        """
+        search = self._search()
+        if search is not None and not search["deployed"]:
+            search["deployed"] = runs.deploy_slot(self._config(), memory.load_state(search))
+            self._swap(search["deployed"])
 
     @torch.no_grad()
     def train(self) -> None:
         """Put the training iterate back into the parameters; a no-op where it is already there."""
-        search = self.param_groups[0].get("search")
+        search = self._search()
         if search is not None and search["deployed"]:
             self._swap(search["deployed"])
             search["deployed"] = ""
@@ -243,7 +243,19 @@ class ParameterFreeSGD(Optimizer):
         finally:
             self.train()
 
-    # ---------------------------------------------------------------- one gradient
+    # ---------------------------------------------------------------- inside
+
+    def _search(self) -> dict[str, Any] | None:
+        return self.param_groups[0].get("search")
+
+    def _settled_search(self) -> dict[str, Any]:
+        """The controller's dictionary: made at the first step, on the parameters' device, grown with the groups."""
+        search, scopes = self._search(), self._num_scopes()
+        if search is None:
+            search = memory.fresh(self._config(), scopes, self.param_groups, self._buffers)
+            self.param_groups[0]["search"] = search
+        memory.settle(search, scopes, self.param_groups)
+        return search
 
     def _config(self) -> Config:
         group = self.param_groups[0]
@@ -264,147 +276,42 @@ class ParameterFreeSGD(Optimizer):
             return len(self.param_groups)
         return sum(len(group["params"]) for group in self.param_groups)
 
-    def _search(self) -> dict[str, Any]:
-        """The controller's dictionary, made at the first step; grown where groups were added."""
-        group = self.param_groups[0]
-        if "search" not in group:
-            scalar = memory.scalar_like(self.param_groups)
-            group["search"] = memory.fresh(self._config(), self._num_scopes(), scalar, self._buffers)
-            self._latch_ratios(group["search"])
-        memory.grow(group["search"], self._num_scopes(), len(self.param_groups))
-        return group["search"]
+    def _bundles(self) -> list[kernels.Bundle]:
+        foreach = self.param_groups[0]["foreach"] is not False
+        return kernels.gather(self.param_groups, self._param_state, foreach=foreach)
 
     def _param_state(self, param: Tensor) -> dict[str, Any]:
         state = self.state[param]
         if "anchor" not in state:
-            group = self.param_groups[0]
-            state.update(memory.param_state(param, self._config(), bool(group["momentum"])))
+            state.update(memory.param_state(param, self._config(), bool(self.param_groups[0]["momentum"])))
         return state
 
-    def _take(self, search: dict[str, Any], value: Any) -> None:
+    def _swap(self, slot: str) -> None:
+        if slot:
+            for bundle in self._bundles():
+                kernels.swap(bundle, slot)
+
+    def _count_idle_step(self, search: dict[str, Any]) -> None:
+        """Count a step after the returned point was delivered; the first one beyond the budget warns."""
         config, state = self._config(), memory.load_state(search)
-        like = search["initial_step"]
-        run = memory.load_run(search, like.device)
-        foreach = self.param_groups[0]["foreach"] is not False
-        bundles = kernels.gather(self.param_groups, self._param_state, foreach=foreach)
-        raw = self._by_scope(search, [kernels.grads_sq(b, like) for b in bundles], bundles, power=1)
-        counts = (raw[0] != 0) & (run.step < search["run_length"])
-        regular = [
-            kernels.regularised(b, self.param_groups[b.group]["weight_decay"], self.param_groups[b.group]["maximize"])
-            for b in bundles
-        ]
-        grad_sq = raw
-        if any(group["weight_decay"] for group in self.param_groups):
-            grad_sq = self._by_scope(search, [kernels.grads_sq(b, like) for b in regular], bundles, power=1)
-        value = memory.loss_on(value, like, self.param_groups[0]["maximize"])
+        search["idle"] += 1
+        if state.spent + search["idle"] == config.total_steps + 1:
+            warnings.warn(
+                f"ParameterFreeSGD: the budget of total_steps={config.total_steps} gradients is spent and the "
+                "parameters hold the returned point; this step and later ones change nothing",
+                stacklevel=4,
+            )
 
-        if state.phase == Phase.ARBITRATE:
-            stood = tracking.stand(run, like.new_full((), torch.nan) if value is None else value, torch)
-            run = stood
-        elif state.phase == Phase.SEARCH:
-            run = self._probe(config, state, search, run, regular, grad_sq, value, counts)
-        else:
-            run = self._train(config, state, search, run, regular, grad_sq, value, counts)
-        memory.store_run(search, run)
-        search["calls"] += 1
-        if search["calls"] >= search["due"]:
-            self._finish(config, state, search, run)
 
-    def _probe(
-        self,
-        config: Config,
-        state: State,
-        search: dict[str, Any],
-        run: Run,
-        bundles: list[Bundle],
-        grad_sq: Tensor,
-        value: Any,
-        counts: Tensor,
-    ) -> Run:
-        certified = config.plan == "certified"
-        first = search["initial_step"]
-        if search["history"] == [] and state.stage == 0:
-            first = self._latch(config, search, run, bundles, grad_sq, counts)
-        full_step = first * 2.0**state.bracket.exponent
-        schedule = config.schedule if certified else "constant"
-        step_size = full_step * schedules.dual_factor(schedule, run.step, state.run_length)
-        before = run
-        run, move = tracking.probe(
-            run,
-            grad_sq,
-            value,
-            counts,
-            step_size=step_size,
-            patience=1 if certified else tracking.PATIENCE,
-            xp=torch,
-        )
-        search["step_size"] = step_size
-        reaches, news = [], []
-        weight = schedules.average_weight(0.0, before.step + 1, torch) * counts
-        for bundle in bundles:
-            ratio = search["ratios"][bundle.group]
-            if certified:
-                kernels.lerp(bundle.slot("average"), bundle.points, weight)
-            new = _moved(bundle, [g for g in bundle.grads], move.steps[0] * ratio)
-            if certified and schedule == "linear":
-                duals = _moved(bundle._replace(points=bundle.slot("grad_sum")), bundle.grads, -move.steps[0].new_ones(()))
-                kernels.select(move.go, duals, bundle.slot("grad_sum"))
-                reaches.append(kernels.norms_sq(bundle.slot("grad_sum"), first) * (full_step * ratio) ** 2)
-            else:
-                reaches.append(kernels.displacements_sq(new, bundle.slot("anchor"), first))
-            news.append(new)
-        distance_sq = self._by_scope(search, reaches, bundles, power=-1)
-        run, keep = tracking.moved(run, move, distance_sq, torch)
-        for bundle, new in zip(bundles, news, strict=True):
-            kernels.select(keep, new, bundle.points)
-            kernels.write_back(bundle)
-        return run
-
-    def _train(
-        self,
-        config: Config,
-        state: State,
-        search: dict[str, Any],
-        run: Run,
-        bundles: list[Bundle],
-        grad_sq: Tensor,
-        value: Any,
-        counts: Tensor,
-    ) -> Run:
-        """One gradient of the long run, or of a candidate of it."""
-        group = self.param_groups[0]
-        count = run.step - run.origin + 1
-        run, move = tracking.track(
-            run,
-            grad_sq,
-            value,
-            counts,
-            cap=search["initial_step"] * 2.0**state.cap,
-            root_distance_sq=search["root_distance_sq"],
-            length=state.run_length,
-            tail=int(plans.tail(config, state)),
-            schedule=config.schedule,
-            xp=torch,
-        )
-        search["step_size"] = move.steps[0]
-        gamma = plans.GAMMA if isinstance(group["average"], str) else group["average"]
-        weight = torch.where(move.explode, 1.0, schedules.average_weight(gamma, count, torch) * move.go)
-        news, scope = [], 1
-        for bundle in bundles:
-            directions = bundle.grads
-            if group["momentum"]:
-                directions = _momentum(bundle, move.go, self.param_groups[bundle.group])
-            steps, scope = self._steps(bundle, move.steps, scope)
-            news.append(_moved(bundle, directions, steps, self.param_groups[bundle.group]["lr"]))
-        reaches = [
-            kernels.displacements_sq(new, b.slot("anchor"), grad_sq) for b, new in zip(bundles, news, strict=True)
-        ]
-        run, keep = tracking.moved(run, move, self._by_scope(search, reaches, bundles, power=-1), torch)
-        for bundle, new in zip(bundles, news, strict=True):
-            kernels.select(keep, new, bundle.points)
-            kernels.select(move.explode, bundle.slot("anchor"), bundle.points)
-            if group["momentum"]:
-                kernels.lerp_to_zero(bundle.slot("momentum_buffer"), move.explode)
-            kernels.lerp(bundle.slot("average"), bundle.points, weight)
-            kernels.write_back(bundle)
-        return run
+def _check_group(group: dict[str, Any]) -> None:
+    """The hyper-parameters of one group."""
+    lr = group["lr"]
+    if isinstance(lr, Tensor):
+        if lr.numel() != 1:
+            raise ValueError("Tensor lr must be 1-element")
+        raise ValueError(f"lr as a Tensor is not supported: lr must be a number, got {lr!r}")
+    validate.at_least_zero("lr", lr)
+    validate.fraction("momentum", group["momentum"])
+    validate.at_least_zero("weight_decay", group["weight_decay"])
+    if group["nesterov"] and group["momentum"] == 0:
+        raise ValueError(f"nesterov=True needs momentum greater than 0, got momentum={group['momentum']!r}")

@@ -88,7 +88,7 @@ INFOS: Any = [
         supported_impls=("foreach",),
         not_og_supported_flags=("foreach", "maximize", "capturable"),
         supports_sparse=True,
-        metadata_for_sparse=({"total_steps": 1800}, [lambda opt: StepLR(opt, gamma=0.99999, step_size=300)]),
+        metadata_for_sparse=({"total_steps": 600}, [lambda opt: StepLR(opt, gamma=0.99999, step_size=100)]),
         supports_complex=True,
         supports_param_groups=True,
     )

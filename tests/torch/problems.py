@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -79,6 +79,15 @@ def run(
         feed_step(model, optimizer, None if full_batch else step, feed)
         if after_step is not None:
             after_step(step)
+
+
+def until_done(optimizer: Any, budget: int) -> Iterator[int]:
+    """0, 1, … for as long as there is something left to do, which must not be longer than the budget."""
+    step = 0
+    while optimizer.status().phase != "done":
+        assert step < budget, f"not done after {budget} steps: {optimizer.status()}"
+        yield step
+        step += 1
 
 
 def snapshot(model: nn.Module) -> dict[str, Tensor]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 import pfopt
 from pfopt.torch import ParameterFreeSGD
+from tests.torch.problems import until_done
 
 Array = NDArray[np.float64]
 
@@ -29,6 +30,7 @@ def least_squares(x: Array) -> tuple[float, Array]:
     return float(residual @ residual / (2 * ROWS)), INPUTS.T @ residual / ROWS
 
 
+@np.errstate(over="ignore")
 def logistic(x: Array) -> tuple[float, Array]:
     margin = LABELS * (INPUTS @ x)
     return float(np.mean(np.logaddexp(0.0, -margin))), -INPUTS.T @ (LABELS / (1 + np.exp(margin))) / ROWS
@@ -80,7 +82,7 @@ def by_torch(
     def point() -> Array:
         return torch.cat([param.detach() for param in params]).numpy().copy()
 
-    while optimizer.status().phase != "done":
+    for _ in until_done(optimizer, budget):
         value, grad = oracle(point())
         for param, piece in zip(params, torch.from_numpy(grad).chunk(pieces), strict=True):
             param.grad = piece.clone()
@@ -98,7 +100,9 @@ def assert_agree(ours: Outcome, theirs: Outcome) -> None:
         for name in ("step_size", "lipschitz", "distance"):
             one, other = getattr(record, name), getattr(record_of_other, name)
             np.testing.assert_allclose(one, other, rtol=1e-9, err_msg=f"{name} of {record}")
-        assert record.mean_value == pytest.approx(record_of_other.mean_value, rel=1e-9)
+        assert (record.mean_value is None) == (record_of_other.mean_value is None)
+        if record.mean_value is not None:
+            assert record.mean_value == pytest.approx(record_of_other.mean_value, rel=1e-9)
     np.testing.assert_allclose(ours.x, theirs.x, rtol=1e-10, atol=1e-10)
     assert bool(np.isfinite(ours.x).all())
 
@@ -110,7 +114,7 @@ def decision(record: pfopt.ProbeRecord) -> tuple[int, int, int, bool]:
 @pytest.mark.parametrize("losses", [False, True], ids=["gradients", "losses"])
 @pytest.mark.parametrize("schedule", ["constant", "linear"])
 @pytest.mark.parametrize(
-    ("plan", "budget"), [("train", 400), ("train", 1024), ("certified", 64), ("certified", 256)]
+    ("plan", "budget"), [("train", 200), ("train", 520), ("certified", 64), ("certified", 200)]
 )
 @pytest.mark.parametrize("name", list(PROBLEMS))
 def test_same_decisions_and_same_point(
@@ -137,8 +141,8 @@ def test_from_the_origin_and_in_pieces(name: str, plan: str) -> None:
 def test_recorded_noise(name: str, plan: str, noise: float) -> None:
     """Strong noise lengthens the probes of plan train."""
     kwargs = {"plan": plan, "schedule": "linear", "losses": False}
-    ours = by_torch(batches(PROBLEMS[name], noise), START, 800, **kwargs)
-    theirs = by_numpy(batches(PROBLEMS[name], noise), START, 800, **kwargs)
+    ours = by_torch(batches(PROBLEMS[name], noise), START, 400, **kwargs)
+    theirs = by_numpy(batches(PROBLEMS[name], noise), START, 400, **kwargs)
     assert_agree(ours, theirs)
 
 

@@ -50,9 +50,17 @@ def steps_of(kwargs: dict[str, Any]) -> int:
     return kwargs["total_steps"] or STEPS
 
 
-def assert_progress(kwargs: dict[str, Any], before: float, after: float) -> None:
-    """Up for maximize, down otherwise."""
-    assert after > before if kwargs.get("maximize", False) else after < before, f"{before} -> {after}"
+def assert_progress(
+    optimizer: Any, kwargs: dict[str, Any], before: float, loss: Callable[[], Tensor]
+) -> None:
+    """Up for maximize, down otherwise; a search that has just begun deploys nothing worse than the anchor."""
+    if kwargs["total_steps"] is None:
+        optimizer.eval()
+        assert loss().item() <= before
+    elif kwargs.get("maximize", False):
+        assert loss().item() > before
+    else:
+        assert loss().item() < before
 
 
 def step_schedulers(schedulers: list[Any], loss: Tensor) -> None:
@@ -103,7 +111,7 @@ class TestConformance(TestCase):
                 loss = closure()
                 optimizer.step()
                 step_schedulers(schedulers, loss)
-            assert_progress(kwargs, initial, closure().item())
+            assert_progress(optimizer, kwargs, initial, problem.loss)
 
     @each_row()
     def test_deployed_iterate_is_no_worse_early_in_a_long_run(
@@ -135,7 +143,7 @@ class TestConformance(TestCase):
             initial = closure().item()
             for _ in range(steps_of(kwargs)):
                 step_schedulers(schedulers, optimizer.step(closure))
-            assert_progress(kwargs, initial, closure().item())
+            assert_progress(optimizer, kwargs, initial, problem.loss)
 
     @parametrize("shape", [(), (1,)])
     @optims(INFOS)
@@ -198,9 +206,9 @@ class TestConformance(TestCase):
         optimizer_of_parts = optim_info.optim_cls(parts, **kwargs)
         for _ in range(steps_of(kwargs)):
             optimizer.zero_grad()
-            optimizer_of_parts.zero_grad()
             rosenbrock(point).abs().backward()
-            rosenbrock(torch.complex(*parts)).abs().backward()
+            assert point.grad is not None
+            parts[0].grad, parts[1].grad = point.grad.real.clone(), point.grad.imag.clone()
             optimizer.step()
             optimizer_of_parts.step()
             torch.testing.assert_close(point, torch.complex(*parts))
@@ -220,7 +228,7 @@ class TestConformance(TestCase):
             closure()
             still.grad = torch.rand_like(still)
             optimizer.step()
-        assert_progress(kwargs, initial, closure().item())
+        assert_progress(optimizer, kwargs, initial, problem.loss)
         torch.testing.assert_close(still.detach(), still_before)
 
     @each_row()
@@ -240,7 +248,7 @@ class TestConformance(TestCase):
         for _ in range(steps_of(kwargs)):
             closure()
             optimizer.step()
-        assert_progress(kwargs, initial, closure().item())
+        assert_progress(optimizer, kwargs, initial, problem.loss)
 
 
 def as_real(value: Tensor) -> Tensor:

@@ -154,7 +154,7 @@ def test_closure_is_called_once_with_gradients_enabled() -> None:
         assert len(calls) == step + 1
 
 
-@pytest.mark.parametrize("steps", [40, 1024])
+@pytest.mark.parametrize("steps", [40, 520])
 def test_all_ways_to_pass_the_loss_agree(steps: int) -> None:
     by_closure, optimizer = trained(steps, feed="closure")
     by_keyword, optimizer_of_keyword = trained(steps, feed="loss")
@@ -206,7 +206,7 @@ def test_momentum_and_nesterov_reach_the_same_minimum_by_other_ways() -> None:
     results = [trained(400, **kwargs)[0] for kwargs in ways]
     initial = Regression().full_loss()
     assert all(model.full_loss() < 0.05 * initial for model in results)
-    assert len({float(model.weight.sum()) for model in results}) == 3
+    assert len({float(snapshot(model)["weight"].sum()) for model in results}) == 3
 
 
 @pytest.mark.parametrize("kwargs", [{}, {"plan": "certified"}, {"total_steps": None}])

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from pfopt.torch import ParameterFreeSGD
-from tests.torch.problems import Regression, assert_same, run, snapshot
+from tests.torch.problems import Regression, assert_same, feed_step, run, snapshot, until_done
 
 BAD_ARGUMENTS: list[tuple[dict[str, Any], type[Exception], str]] = [
     # total_steps
@@ -55,14 +55,14 @@ BAD_ARGUMENTS: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"lr": torch.tensor([1.0, 2.0])}, ValueError, "Tensor lr must be 1-element"),
     ({"momentum": 1.0}, ValueError, r"momentum .*\[0, 1\).* 1\.0"),
     ({"momentum": -0.1}, ValueError, r"momentum .*\[0, 1\).*-0\.1"),
-    ({"momentum": math.nan}, ValueError, r"momentum .*\[0, 1\).*(nan|NaN)"),
+    ({"momentum": math.nan}, ValueError, "momentum .*(nan|NaN)"),
     ({"momentum": None}, TypeError, "momentum .*None"),
     ({"weight_decay": -1.0}, ValueError, r"weight_decay .*-1\.0"),
     ({"weight_decay": math.nan}, ValueError, "weight_decay .*(nan|NaN)"),
     ({"nesterov": True}, ValueError, "[Nn]esterov.*momentum.*0"),
     # buffers
-    ({"buffers": torch.zeros(3)}, TypeError, "buffers .*iterable.*Tensor"),
-    ({"buffers": [1.0]}, TypeError, "buffers .*[Tt]ensor.*float"),
+    ({"buffers": torch.zeros(3)}, TypeError, "buffers .*iterable.*tensor"),
+    ({"buffers": [1.0]}, TypeError, "buffers .*tensors.*1.0"),
 ]
 
 
@@ -109,7 +109,7 @@ def test_bad_group_value(key: str, late: bool) -> None:
                 ("second", nn.Parameter(torch.tensor([-math.inf]))),
             ],
             ValueError,
-            "second.*finite",
+            "params.*finite.*(second|parameter 1)",
         ),
     ],
 )
@@ -163,12 +163,6 @@ def test_scalars_of_all_kinds_are_losses(loss: Any) -> None:
     assert optimizer.status().step == 1
 
 
-def test_closure_and_loss_together() -> None:
-    optimizer = ParameterFreeSGD(Regression().parameters(), 40)
-    with pytest.raises(ValueError, match=r"closure.*loss|loss.*closure"):
-        optimizer.step(lambda: torch.tensor(1.0), loss=torch.tensor(1.0))
-
-
 @pytest.mark.parametrize("total_steps", [np.int64(100), np.int32(100), torch.tensor(100).item()])
 def test_integers_of_all_kinds_are_budgets(total_steps: Any) -> None:
     model = Regression()
@@ -191,19 +185,20 @@ def test_smallest_budget_works_and_the_message_says_which(plan: str) -> None:
 def test_steps_after_the_budget_warn_once_and_change_nothing(plan: str, feed: str) -> None:
     model = Regression()
     optimizer = ParameterFreeSGD(model.parameters(), 32, plan=plan)
-    steps = 0
-    while optimizer.status().phase != "done":
-        run(model, optimizer, 1, first=steps, feed=feed)
-        steps += 1
-    assert steps <= 32
-    done, status, state = snapshot(model), optimizer.status(), optimizer.state_dict()
+    for steps in until_done(optimizer, 32):
+        feed_step(model, optimizer, steps, feed)
+    done = snapshot(model)
+    run(model, optimizer, optimizer.status().steps_left or 0, feed=feed)  # plan certified may be done earlier
+    assert_same(snapshot(model), done)
+    status, state = optimizer.status(), optimizer.state_dict()
     state = {"state": state["state"], "param_groups": [dict(group) for group in state["param_groups"]]}
     with pytest.warns(UserWarning, match=r"budget|total_steps") as caught:
-        run(model, optimizer, 5, first=steps, feed=feed)
+        run(model, optimizer, 5, feed=feed)
     assert len(caught) == 1
     assert re.search(r"\b32\b", str(caught[0].message))
     assert_same(snapshot(model), done)
     assert optimizer.status() == status
+    assert status.steps_left == 0
     assert_same(optimizer.state_dict()["state"], state["state"])
     with warnings.catch_warnings():
         warnings.simplefilter("error")

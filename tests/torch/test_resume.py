@@ -14,7 +14,7 @@ from pfopt.torch import ParameterFreeSGD
 from tests.torch.problems import Regression, all_finite, assert_same, run, snapshot
 
 TRAIN_STEPS = 32
-CERTIFIED_STEPS = 32
+CERTIFIED_STEPS = 64  # the smallest with which a probe has more than two steps
 
 
 class Case(NamedTuple):
@@ -41,15 +41,12 @@ CASES = {
     "train, closure": Case({"momentum": 0.9, "nesterov": True}, feed="closure"),
     "train, for-loop kernels": Case({"foreach": False, "average": 3.0, "scope": "global"}),
     "train, bfloat16": Case({"momentum": 0.9}, dtype=torch.bfloat16),
-    "train, float16": Case({}, dtype=torch.float16),
+    "train, float16": Case({}, dtype=torch.float16, feed="loss"),
     "train, a scope per tensor": Case({"scope": "tensor", "momentum": 0.9}),
     "train, a scope per group": Case({"scope": "group"}, groups=True),
     "train, buffers": Case({}, batch_norm=True),
-    "certified": certified("constant"),
-    "certified, losses": certified("constant", feed="loss"),
-    "certified, linear": certified("linear"),
-    "certified, bfloat16": certified("linear", dtype=torch.bfloat16),
-    "certified, buffers": certified("constant", batch_norm=True),
+    "certified, losses, buffers": certified("constant", feed="loss", batch_norm=True),
+    "certified, linear, bfloat16": certified("linear", dtype=torch.bfloat16),
     "unknown horizon": Case({"momentum": 0.9}, total_steps=None),
 }
 
@@ -98,7 +95,7 @@ def whole_run(case: Case) -> Whole:
 
     run(model, optimizer, case.steps, feed=case.feed, after_step=record)
     assert all_finite(model)
-    stops = list(range(case.steps)) if case.steps <= TRAIN_STEPS else boundaries(case, checkpoints)
+    stops = list(range(case.steps)) if case.steps <= CERTIFIED_STEPS else boundaries(case, checkpoints)
     return Whole(points, checkpoints, stops, optimizer.status(), optimizer.history())
 
 
@@ -126,7 +123,7 @@ def go_on(case: Case, model: Regression, optimizer: ParameterFreeSGD, stop: int,
             snapshot(model), reference.points[step + 1], f"stopped after {stop}, differs after {step + 1}"
         )
 
-    rest = case.steps - stop if case.steps <= TRAIN_STEPS else min(case.steps - stop, TRAIN_STEPS)
+    rest = case.steps - stop if case.steps <= CERTIFIED_STEPS else min(case.steps - stop, TRAIN_STEPS)
     run(model, optimizer, rest, first=stop, feed=case.feed, after_step=compare)
     if stop + rest == case.steps:
         assert optimizer.status() == reference.status
@@ -138,7 +135,7 @@ def test_the_whole_run_passes_through_probes_and_beyond(whole: tuple[Case, Whole
     case, reference = whole
     assert len(reference.history) >= 1
     assert reference.status.phase == "done" if case.total_steps else reference.status.phase != "done"
-    assert len({point["weight"].sum().item() for point in reference.points}) > len(reference.points) // 4
+    assert len({point["weight"].sum().item() for point in reference.points}) > 8
 
 
 def test_save_and_load(whole: tuple[Case, Whole]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import Any, NamedTuple
 
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pfopt.torch import ParameterFreeSGD
-from tests.torch.problems import Regression, all_finite, assert_same, feed_step, run, snapshot
+from tests.torch.problems import Regression, all_finite, assert_same, feed_step, run, snapshot, until_done
 
 PLANS: dict[str, dict[str, Any]] = {
     "train": {},
@@ -54,8 +55,6 @@ def faulty_step(running: Run, fault: str | None, *, losses: bool, scale: float =
     else:
         optimizer.step()
     assert all_finite(model)
-    with optimizer.averaged():
-        assert all_finite(model)
 
 
 def assert_safe_end(running: Run) -> None:
@@ -63,11 +62,14 @@ def assert_safe_end(running: Run) -> None:
     assert running.model.full_loss() <= running.at_anchor * (1 + 1e-6)
 
 
-@pytest.mark.parametrize("forever", [False, True], ids=["once", "from then on"])
-@pytest.mark.parametrize("fault", [*GRAD_FAULTS, "loss nan"])
+FOREVER = pytest.mark.parametrize("forever", [False, True], ids=["once", "from then on"])
+
+
+@FOREVER
+@pytest.mark.parametrize("fault", ["grad nan", "grad -inf", "loss nan"])
 @pytest.mark.parametrize("name", list(PLANS))
 def test_a_fault_at_any_step(name: str, fault: str, forever: bool) -> None:
-    steps = 40
+    steps = 32 if "certified" in name else 20
     for when in range(steps):
         running = start(steps, **PLANS[name])
         for step in range(steps):
@@ -76,82 +78,73 @@ def test_a_fault_at_any_step(name: str, fault: str, forever: bool) -> None:
         assert running.model.full_loss() <= running.at_anchor * (1 + 1e-6), f"fault at step {when}"
 
 
-@pytest.mark.parametrize("forever", [False, True], ids=["once", "from then on"])
-@pytest.mark.parametrize("fault", ["grad nan", "loss nan", "loss -inf"])
+@FOREVER
+@pytest.mark.parametrize("fault", ["grad nan", "loss nan"])
 def test_a_fault_in_every_phase(fault: str, forever: bool) -> None:
     """With losses there are candidates and, at the end, an average that stands still."""
-    steps, losses = 640, True
-    whole = start(steps)
-    phases = []
+    steps = 520
+    whole, phases, copies = start(steps), [], []
     for _ in range(steps):
         phases.append(whole.optimizer.status().phase)
-        faulty_step(whole, None, losses=losses)
+        copies.append(copy.deepcopy(whole))
+        faulty_step(whole, None, losses=True)
     changes = [step for step in range(1, steps) if phases[step] != phases[step - 1]]
     assert set(phases) == {"search", "select", "train"}
     assert phases[-1] == "select"
-    for when in sorted(
-        {when for step in changes for when in (step - 1, step, step + 5)} | {steps // 2, steps - 1}
-    ):
-        running = start(steps)
-        for step in range(steps):
-            faulty = step == when or (forever and step > when)
-            faulty_step(running, fault if faulty else None, losses=losses)
-        assert running.model.full_loss() <= running.at_anchor * (1 + 1e-6), (
-            f"fault at step {when}, {phases[when]}"
-        )
+    for when in sorted({when for step in changes for when in (step - 1, step)} | {steps // 2, steps - 1}):
+        running = copies[when]
+        for step in range(when, steps):
+            faulty_step(running, fault if step == when or forever else None, losses=True)
+        assert running.model.full_loss() <= running.at_anchor * (1 + 1e-6), f"step {when}, {phases[when]}"
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=30, deadline=None, derandomize=True)
 @given(
     name=st.sampled_from(list(PLANS)),
-    faults=st.dictionaries(st.integers(0, 63), st.sampled_from([*GRAD_FAULTS, *LOSS_FAULTS]), max_size=20),
+    faults=st.dictionaries(st.integers(0, 47), st.sampled_from([*GRAD_FAULTS, *LOSS_FAULTS]), max_size=20),
     losses=st.booleans(),
     log_scale=st.floats(-6, 6),
 )
 def test_faults_anywhere_at_any_scale(
     name: str, faults: dict[int, str], losses: bool, log_scale: float
 ) -> None:
-    running = start(64, **PLANS[name])
-    for step in range(64):
-        if running.optimizer.status().phase == "done":
-            break
+    running = start(48, **PLANS[name])
+    for step in until_done(running.optimizer, 48):
         faulty_step(running, faults.get(step), losses=losses, scale=10.0**log_scale)
+        with running.optimizer.averaged():
+            assert all_finite(running.model)
     assert_safe_end(running)
 
 
-@pytest.mark.parametrize("fault", [*GRAD_FAULTS, "loss nan"])
+@pytest.mark.parametrize("fault", ["grad nan", "grad inf", "loss nan"])
 @pytest.mark.parametrize("name", list(PLANS))
 def test_nothing_but_faults_returns_the_anchor(name: str, fault: str) -> None:
     running = start(40, **PLANS[name])
     anchor = snapshot(running.model)
-    for _ in range(40):
-        if running.optimizer.status().phase == "done":
-            break
+    for _ in until_done(running.optimizer, 40):
         faulty_step(running, fault, losses=False)
     assert_safe_end(running)
     assert_same(snapshot(running.model), anchor)
 
 
-@pytest.mark.parametrize("power", [-20, -7, 7, 20])
+@pytest.mark.parametrize("power", [-20, 7])
 @pytest.mark.parametrize("name", list(PLANS))
 def test_powers_of_two_on_the_objective_change_nothing(name: str, power: int) -> None:
     plain, scaled = start(60, **PLANS[name]), start(60, **PLANS[name])
-    for _ in range(60):
+    for _ in until_done(plain.optimizer, 60):
         faulty_step(plain, None, losses=True)
         faulty_step(scaled, None, losses=True, scale=2.0**power)
         assert_same(snapshot(scaled.model), snapshot(plain.model))
-        if plain.optimizer.status().phase == "done":
-            break
     exponents = [(record.exponent, record.accepted) for record in plain.optimizer.history()]
     assert [(record.exponent, record.accepted) for record in scaled.optimizer.history()] == exponents
 
 
-@pytest.mark.parametrize("scale", [1e-6, 1e-3, 1e3, 1e6])
+@pytest.mark.parametrize("scale", [1e-6, 1e6])
 @pytest.mark.parametrize("name", list(PLANS))
 def test_any_scale_converges_alike(name: str, scale: float) -> None:
     plain, scaled = start(400, **PLANS[name]), start(400, **PLANS[name])
     for running, factor in ((plain, 1.0), (scaled, scale)):
-        while running.optimizer.status().phase != "done":
+        for _ in until_done(running.optimizer, 400):
             faulty_step(running, None, losses=False, scale=factor)
         assert running.model.full_loss() < 0.2 * running.at_anchor
     exponents = [(record.exponent, record.accepted) for record in plain.optimizer.history()]
@@ -164,7 +157,7 @@ def test_half_precision_gradients_that_overflow(plan: str, dtype: torch.dtype) -
     """At this scale many float16 gradients are infinite; bfloat16 holds them."""
     model = Regression(dtype=dtype)
     optimizer, at_anchor = ParameterFreeSGD(model.parameters(), 200, plan=plan), model.full_loss()
-    while optimizer.status().phase != "done":
+    for _ in until_done(optimizer, 200):
         optimizer.zero_grad()
         (3e4 * model.loss()).backward()
         optimizer.step()

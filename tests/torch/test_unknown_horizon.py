@@ -10,7 +10,7 @@ import torch
 from pfopt.torch import ParameterFreeSGD
 from tests.torch.problems import Regression, all_finite, assert_same, run, snapshot
 
-STEPS = 3500
+STEPS = 3100
 
 
 def test_stages_follow_each_other_and_none_is_worse() -> None:
@@ -46,7 +46,7 @@ def test_deployed_point_improves_and_is_always_there() -> None:
                 assert all_finite(model)
                 deployed.append(model.full_loss())
 
-    run(model, optimizer, 2000, after_step=watch)
+    run(model, optimizer, 1100, after_step=watch)
     assert max(deployed) <= deployed[0] * (1 + 1e-6)
     assert deployed[-1] < 0.05 * deployed[0]
 
