@@ -100,14 +100,14 @@ def track(
         xp: array namespace.
     """
     finite, bad = _judge(run, grad_sq, value, counts, PATIENCE, xp)
-    age = run.step - run.origin
+    age = real(run.step - run.origin, run, xp)
     mean_sq = run.grad_sq[0] / xp.maximum(age, xp.ones_like(age))
     burst = finite & (age >= BURST_AFTER) & (grad_sq[0] > BURST * mean_sq)
     explode = counts & (burst | (bad >= PATIENCE))
     go = counts & finite & xp.logical_not(explode)
 
     grad_sq_sum = xp.where(go, run.grad_sq + grad_sq, run.grad_sq)
-    cut = 0.5**run.cuts
+    cut = 0.5 ** real(run.cuts, run, xp)
     start_sq = (START * cut) ** 2 * root_distance_sq
     tiny = xp.where(grad_sq_sum > 0, grad_sq_sum, xp.ones_like(grad_sq_sum))
     steps = xp.sqrt(xp.maximum(start_sq, run.distance_sq) / tiny)
@@ -157,6 +157,11 @@ def mean_value(run: Run, xp: Any) -> tuple[Any, Any]:
     n = xp.where(run.value_count > 0, run.value_count, xp.nan)
     mean = run.value_sum / n
     return mean, xp.sqrt(xp.maximum(run.value_sq_sum / n - mean * mean, 0.0) / n)
+
+
+def real(count: Any, run: Run, xp: Any) -> Any:
+    """A counter in the dtype of the run's statistics: torch divides two integers in its default dtype."""
+    return count + xp.zeros_like(run.value_sum)
 
 
 def estimates(run: Run) -> tuple[float, float]:

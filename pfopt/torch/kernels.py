@@ -1,14 +1,17 @@
-"""The mathematics of a step on flat lists of tensors; decides nothing and never waits for the device.
+"""The mathematics of a step on lists of tensors; decides nothing and never waits for the device.
 
 A ``Bundle`` is what one parameter group holds on one device in one dtype. Every function below is one
 ``torch._foreach_*`` call per bundle, or a loop over its tensors where there is no such call.
 """
+# pyright: reportPrivateImportUsage=false
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+
+HALF = (torch.float16, torch.bfloat16)
 
 
 class Bundle(NamedTuple):
@@ -25,22 +28,19 @@ class Bundle(NamedTuple):
         return [_as_real(state[name]) for state in self.states]
 
 
-def gather(groups: list[dict], states: Callable[[Tensor], dict], *, foreach: bool) -> list[Bundle]:
+def gather(
+    groups: list[dict[str, Any]], state_of: Callable[[Tensor], dict[str, Tensor]], *, foreach: bool
+) -> list[Bundle]:
     """The bundles of all parameters; with ``foreach=False`` every tensor is a bundle of its own."""
     bundles: list[Bundle] = []
     for index, group in enumerate(groups):
-        buckets: dict[object, Bundle] = {}
+        buckets: dict[Any, Bundle] = {}
         for place, param in enumerate(group["params"]):
             key = (param.device, param.dtype) if foreach else place
             bundle = buckets.setdefault(key, Bundle(index, [], [], [], []))
-            state = states(param)
-            if (
-                "iterate" in state
-            ):  # trusted where it still rounds to the parameter, which others may have changed
-                iterate = state["iterate"]
-                iterate.copy_(torch.where(iterate.to(param.dtype) == param, iterate, param.float()))
+            state = state_of(param)
             bundle.params.append(param)
-            bundle.points.append(state["iterate"] if "iterate" in state else _as_real(param))
+            bundle.points.append(_iterate(param, state))
             bundle.grads.append(None if param.grad is None else _dense(param.grad))
             bundle.states.append(state)
         bundles.extend(buckets.values())
@@ -53,64 +53,63 @@ def regularised(bundle: Bundle, weight_decay: float, maximize: bool) -> Bundle:
     if maximize and grads:
         grads = list(torch._foreach_neg(grads))
     if weight_decay and grads:
-        grads = list(torch._foreach_add(grads, [bundle.points[i] for i in have], alpha=weight_decay))
-    return bundle._replace(grads=_scatter(grads, have, len(bundle.grads)))
+        grads = list(torch._foreach_add(grads, _at(have, bundle.points), alpha=weight_decay))
+    return bundle._replace(grads=_spread(have, grads, len(bundle.grads)))
 
 
 def norms_sq(tensors: list[Tensor], like: Tensor) -> Tensor:
     """Squared norms, shape=(len(tensors),), in the dtype and on the device of ``like``."""
     if not tensors:
         return like.new_zeros(0)
-    norms = [_whole(norm) for norm in torch._foreach_norm(tensors)]
-    return torch.stack(norms).to(like).square()
+    return torch.stack([_whole(norm) for norm in torch._foreach_norm(tensors)]).to(like).square()
 
 
 def grads_sq(bundle: Bundle, like: Tensor) -> Tensor:
-    """‖g‖² per tensor; 0 where there is no gradient."""
+    """‖g‖² per tensor, shape=(len(bundle.grads),); 0 where there is no gradient."""
     have, grads = _present(bundle.grads)
     present = norms_sq(grads, like)
     if len(have) == len(bundle.grads):
         return present
-    return like.new_zeros(len(bundle.grads)).index_copy_(0, torch.tensor(have, device=like.device), present)
+    zero = like.new_zeros(())
+    every = _spread(have, list(present), len(bundle.grads))
+    return torch.stack([zero if square is None else square for square in every])
 
 
 def displacements_sq(points: list[Tensor], anchors: list[Tensor], like: Tensor) -> Tensor:
-    """‖x − x_0‖² per tensor."""
+    """‖x − x_0‖² per tensor, shape=(len(points),)."""
     return norms_sq(list(torch._foreach_sub(points, anchors)), like)
 
 
 def momentum_direction(bundle: Bundle, go: Tensor, decay: Tensor, momentum: float, nesterov: bool) -> Bundle:
-    """The bundle with v in place of g: v = decay v + (1 − m) g where ``go``, or (1 − m) g + m v for Nesterov.
+    """The bundle with v in place of g: v = decay v + (1 − m) g where ``go``; (1 − m) g + m v for Nesterov.
 
     ``decay`` is m, or 0 at the first gradient of a stretch.
     """
     have, grads = _present(bundle.grads)
-    velocities = [bundle.slot("momentum_buffer")[i] for i in have]
     if not grads:
         return bundle
+    velocities = _at(have, bundle.slot("momentum_buffer"))
     new = torch._foreach_mul(velocities, decay.to(velocities[0]))
     torch._foreach_add_(new, grads, alpha=1 - momentum)
     select(go, new, velocities)
     if nesterov:
         velocities = list(torch._foreach_mul(velocities, momentum))
         torch._foreach_add_(velocities, grads, alpha=1 - momentum)
-    return bundle._replace(grads=_scatter(velocities, have, len(bundle.grads)))
+    return bundle._replace(grads=_spread(have, velocities, len(bundle.grads)))
 
 
-def moved(bundle: Bundle, step_sizes: Tensor | list[Tensor]) -> list[Tensor]:
-    """X − step g as new tensors (x itself where there is no g); one step size for all, or one per tensor."""
+def moved(bundle: Bundle, steps: Tensor | list[Tensor]) -> list[Tensor]:
+    """X − step g as new tensors, x itself where there is no g; one step size for all, or one per tensor."""
     have, grads = _present(bundle.grads)
     if not grads:
         return bundle.points
-    if isinstance(step_sizes, list):
-        moves = [grad * step_sizes[i].to(grad) for i, grad in zip(have, grads, strict=True)]
+    if isinstance(steps, list):
+        new = [grad * -step.to(grad) for grad, step in zip(grads, _at(have, steps), strict=True)]
     else:
-        moves = torch._foreach_mul(grads, step_sizes.to(grads[0]))
-    new = torch._foreach_sub([bundle.points[i] for i in have], moves)
-    filled = list(bundle.points)
-    for i, point in zip(have, new, strict=True):
-        filled[i] = point
-    return filled
+        new = torch._foreach_mul(grads, -steps.to(grads[0]))
+    torch._foreach_add_(new, _at(have, bundle.points))
+    every = _spread(have, list(new), len(bundle.grads))
+    return [old if point is None else point for old, point in zip(bundle.points, every, strict=True)]
 
 
 def accumulate(bundle: Bundle, go: Tensor) -> list[Tensor]:
@@ -118,55 +117,77 @@ def accumulate(bundle: Bundle, go: Tensor) -> list[Tensor]:
     have, grads = _present(bundle.grads)
     sums = bundle.slot("grad_sum")
     if grads:
-        select(go, torch._foreach_add([sums[i] for i in have], grads), [sums[i] for i in have])
+        present = _at(have, sums)
+        select(go, torch._foreach_add(present, grads), present)
     return sums
 
 
 def copy(new: list[Tensor], old: list[Tensor]) -> None:
     """Old = new."""
-    torch._foreach_copy_(old, new)
+    if old:
+        torch._foreach_copy_(old, new)
+
+
+def zero(tensors: list[Tensor]) -> None:
+    """All entries 0."""
+    torch._foreach_zero_(tensors)
 
 
 def swap(bundle: Bundle, slot: str) -> None:
     """Exchange the iterate with a slot of the state."""
-    slots = bundle.slot(slot)
+    kept = bundle.slot(slot)
     held = [point.clone() for point in bundle.points]
-    copy(slots, bundle.points)
-    copy(held, slots)
+    copy(kept, bundle.points)
+    copy(held, kept)
     write_back(bundle)
 
 
 def select(condition: Tensor, new: list[Tensor] | tuple[Tensor, ...], old: list[Tensor]) -> None:
-    """Old = new where the 0-dim ``condition`` holds; a number that is not finite is never multiplied away."""
+    """Old = new where the 0-dim ``condition`` holds; what is not finite in ``new`` cannot leak otherwise."""
     for a, b in zip(new, old, strict=True):
-        torch.where(condition.to(b.device), a, b, out=b)
+        if a is not b:
+            torch.where(condition.to(b.device), a, b, out=b)
 
 
 def lerp(averages: list[Tensor], points: list[Tensor], weight: Tensor) -> None:
-    """x̄ += w (x − x̄) in place."""
-    difference = torch._foreach_sub(points, averages)
-    torch._foreach_mul_(difference, weight.to(averages[0]))
-    torch._foreach_add_(averages, difference)
+    """x̄ += w (x − x̄) in place; exactly x̄ at w = 0 and exactly x at w = 1, all being finite."""
+    weight = weight.to(averages[0])
+    torch._foreach_lerp_(averages, points, [weight] * len(averages))
 
 
 def write_back(bundle: Bundle) -> None:
-    """Round the float32 iterates into half-precision parameters."""
-    for param, state in zip(bundle.params, bundle.states, strict=True):
-        if "iterate" in state:
-            param.copy_(state["iterate"])
+    """Round the float32 iterates into half-precision parameters; others are their own iterate."""
+    if bundle.params[0].dtype in HALF:
+        torch._foreach_copy_(bundle.params, bundle.points)
+
+
+def _iterate(param: Tensor, state: dict[str, Tensor]) -> Tensor:
+    """What moves: the parameter itself, or the float32 iterate behind a half-precision one.
+
+    The iterate counts where it still rounds to the parameter, which others may have changed since.
+    """
+    if param.dtype not in HALF:
+        return _as_real(param)
+    iterate = state["iterate"]
+    return torch.where(iterate.to(param.dtype) == param, iterate, param.float(), out=iterate)
 
 
 def _present(grads: list[Tensor | None]) -> tuple[list[int], list[Tensor]]:
-    """The gradients that are there, and their places."""
-    have = [i for i, grad in enumerate(grads) if grad is not None]
+    """The places of the gradients that are there, and these gradients."""
+    have = [place for place, grad in enumerate(grads) if grad is not None]
     return have, [grad for grad in grads if grad is not None]
 
 
-def _scatter(grads: list[Tensor], have: list[int], length: int) -> list[Tensor | None]:
-    filled: list[Tensor | None] = [None] * length
-    for i, grad in zip(have, grads, strict=True):
-        filled[i] = grad
-    return filled
+def _at(places: list[int], tensors: list[Tensor]) -> list[Tensor]:
+    return [tensors[place] for place in places]
+
+
+def _spread(places: list[int], tensors: list[Tensor], length: int) -> list[Tensor | None]:
+    """The inverse of ``_at``, with None elsewhere."""
+    every: list[Tensor | None] = [None] * length
+    for place, tensor in zip(places, tensors, strict=True):
+        every[place] = tensor
+    return every
 
 
 def _as_real(tensor: Tensor) -> Tensor:
@@ -175,9 +196,10 @@ def _as_real(tensor: Tensor) -> Tensor:
 
 def _dense(grad: Tensor) -> Tensor:
     grad = _as_real(grad.to_dense() if grad.is_sparse else grad)
-    return grad.float() if grad.dtype in (torch.float16, torch.bfloat16) else grad
+    return grad.float() if grad.dtype in HALF else grad
 
 
 def _whole(norm: Tensor) -> Tensor:
     """The norm over all shards, where the tensor was a DTensor."""
-    return norm.full_tensor() if hasattr(norm, "full_tensor") else norm  # type: ignore[attr-defined]
+    full_tensor = getattr(norm, "full_tensor", None)
+    return norm if full_tensor is None else full_tensor()

@@ -17,9 +17,7 @@ from torch.optim import Optimizer
 from pfopt.search import plan as plans
 from pfopt.search import tracking, validate
 from pfopt.search.state import AVERAGE, LAST, Config, Outcome, Phase, ProbeRecord, Status
-from pfopt.torch import kernels, memory, runs
-
-SCOPES = ("auto", "global", "group", "tensor")
+from pfopt.torch import checks, ending, kernels, memory, runs
 
 
 class ParameterFreeSGD(Optimizer):
@@ -90,20 +88,6 @@ class ParameterFreeSGD(Optimizer):
     ) -> None:
         if total_steps is not None:
             total_steps = validate.budget(total_steps, plan, "total_steps")
-        validate.one_of("plan", plan, ("train", "certified"))
-        validate.one_of("schedule", schedule, ("linear", "constant"))
-        validate.one_of("scope", scope, SCOPES)
-        if average not in ("auto", "last"):
-            if isinstance(average, str):
-                raise ValueError(f"average must be 'auto', 'last' or a number gamma >= 0, got {average!r}")
-            validate.at_least_zero("average", average)
-        if plan == "certified" and total_steps is None:
-            raise ValueError('total_steps must be an integer where plan="certified", got None')
-        if plan == "certified" and (momentum or scope not in ("auto", "global") or average != "auto"):
-            raise ValueError(
-                'plan="certified" is plain SGD: momentum must be 0, scope "auto" or "global", average "auto"; '
-                f"got momentum={momentum!r}, scope={scope!r}, average={average!r}"
-            )
         defaults: dict[str, Any] = {
             "lr": lr,
             "momentum": momentum,
@@ -117,9 +101,11 @@ class ParameterFreeSGD(Optimizer):
             "scope": scope,
             "foreach": foreach,
             "capturable": capturable,
+            "differentiable": False,
         }
-        _check_group(defaults)
-        self._buffers = memory.checked_buffers(buffers)
+        checks.options(defaults)
+        checks.hyperparameters(defaults)
+        self._buffers = checks.buffers(buffers)
         super().__init__(params, defaults)
 
     # ---------------------------------------------------------------- torch's own contract
@@ -128,8 +114,7 @@ class ParameterFreeSGD(Optimizer):
         """Add a group; after steps its anchor is where its parameters stand at the next step."""
         super().add_param_group(param_group)
         try:
-            _check_group(self.param_groups[-1])
-            memory.check_params(self.param_groups[-1]["params"])
+            checks.group(self.param_groups[-1], self.defaults)
         except (TypeError, ValueError):
             self.param_groups.pop()
             raise
@@ -171,24 +156,28 @@ class ParameterFreeSGD(Optimizer):
         Raises:
             TypeError, ValueError: the loss is not a real scalar.
         """
+        self.train()
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        value = memory.checked_loss(loss)
+        value = checks.loss(loss)
         if all(param.grad is None for group in self.param_groups for param in group["params"]):
             return loss
         search = self._settled_search()
         if search["state"]["phase"] == Phase.DONE:
             self._count_idle_step(search)
             return loss
-        self.train()
-        runs.take(self._config(), self.param_groups, search, self._bundles(), self._buffers, value)
+        work = self._work(search)
+        runs.take(work, value)
+        if search["calls"] >= search["due"]:
+            ending.finish(work)
         return loss
 
     # ---------------------------------------------------------------- what a user reads
 
     def status(self) -> Status:
         """Where the optimizer stands; waits for the device."""
+        self._catch_up()
         search, config = self._search(), self._config()
         if search is None:
             left = None if config.endless else config.total_steps
@@ -203,7 +192,7 @@ class ParameterFreeSGD(Optimizer):
             phase=Phase(state.phase).label,
             probe=len(search["history"]),
             step=step,
-            steps_left=None if config.endless else config.total_steps - step - search["idle"],
+            steps_left=None if config.endless else max(config.total_steps - step - search["idle"], 0),
             step_size=float(search["step_size"]),
             lipschitz=lipschitz,
             distance=distance,
@@ -221,9 +210,10 @@ class ParameterFreeSGD(Optimizer):
 
         Before the long run that is the anchor, the best point known; in the long run, the average.
         """
+        self._catch_up()
         search = self._search()
         if search is not None and not search["deployed"]:
-            search["deployed"] = runs.deploy_slot(self._config(), memory.load_state(search))
+            search["deployed"] = ending.deploy_slot(self._config(), memory.load_state(search))
             self._swap(search["deployed"])
 
     @torch.no_grad()
@@ -250,11 +240,11 @@ class ParameterFreeSGD(Optimizer):
 
     def _settled_search(self) -> dict[str, Any]:
         """The controller's dictionary: made at the first step, on the parameters' device, grown with the groups."""
-        search, scopes = self._search(), self._num_scopes()
+        search = self._search()
         if search is None:
-            search = memory.fresh(self._config(), scopes, self.param_groups, self._buffers)
+            search = memory.fresh(self._config(), self.param_groups, self._buffers)
             self.param_groups[0]["search"] = search
-        memory.settle(search, scopes, self.param_groups)
+        memory.settle(search, self.param_groups, self._buffers)
         return search
 
     def _config(self) -> Config:
@@ -268,28 +258,29 @@ class ParameterFreeSGD(Optimizer):
             endless=group["total_steps"] is None,
         )
 
-    def _num_scopes(self) -> int:
-        group = self.param_groups[0]
-        if group["plan"] == "certified" or group["scope"] == "global":
-            return 0
-        if group["scope"] == "group":
-            return len(self.param_groups)
-        return sum(len(group["params"]) for group in self.param_groups)
+    def _work(self, search: dict[str, Any]) -> runs.Work:
+        return runs.Work(self._config(), self.param_groups, search, self._bundles(), self._buffers)
 
     def _bundles(self) -> list[kernels.Bundle]:
-        foreach = self.param_groups[0]["foreach"] is not False
-        return kernels.gather(self.param_groups, self._param_state, foreach=foreach)
+        config, options = self._config(), self.param_groups[0]
+        momentum = any(group["momentum"] for group in self.param_groups)
 
-    def _param_state(self, param: Tensor) -> dict[str, Any]:
-        state = self.state[param]
-        if "anchor" not in state:
-            state.update(memory.param_state(param, self._config(), bool(self.param_groups[0]["momentum"])))
-        return state
+        def state_of(param: Tensor) -> dict[str, Tensor]:
+            return memory.fill_param_state(self.state[param], param, config, momentum)
+
+        return kernels.gather(self.param_groups, state_of, foreach=options["foreach"] is not False)
 
     def _swap(self, slot: str) -> None:
         if slot:
             for bundle in self._bundles():
                 kernels.swap(bundle, slot)
+
+    def _catch_up(self) -> None:
+        """See whether the run has ended; replays of a CUDA graph are no calls of ``step()``."""
+        search = self._search()
+        if search is not None and self.param_groups[0]["capturable"] and not search["deployed"]:
+            if search["state"]["phase"] != Phase.DONE:
+                ending.finish(self._work(search))
 
     def _count_idle_step(self, search: dict[str, Any]) -> None:
         """Count a step after the returned point was delivered; the first one beyond the budget warns."""
@@ -299,19 +290,5 @@ class ParameterFreeSGD(Optimizer):
             warnings.warn(
                 f"ParameterFreeSGD: the budget of total_steps={config.total_steps} gradients is spent and the "
                 "parameters hold the returned point; this step and later ones change nothing",
-                stacklevel=4,
+                stacklevel=5,
             )
-
-
-def _check_group(group: dict[str, Any]) -> None:
-    """The hyper-parameters of one group."""
-    lr = group["lr"]
-    if isinstance(lr, Tensor):
-        if lr.numel() != 1:
-            raise ValueError("Tensor lr must be 1-element")
-        raise ValueError(f"lr as a Tensor is not supported: lr must be a number, got {lr!r}")
-    validate.at_least_zero("lr", lr)
-    validate.fraction("momentum", group["momentum"])
-    validate.at_least_zero("weight_decay", group["weight_decay"])
-    if group["nesterov"] and group["momentum"] == 0:
-        raise ValueError(f"nesterov=True needs momentum greater than 0, got momentum={group['momentum']!r}")

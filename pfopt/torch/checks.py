@@ -1,0 +1,104 @@
+"""Checks of what a caller passes in: each message names the argument, what is allowed and what came."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.parameter import is_lazy
+
+from pfopt.search import validate
+from pfopt.torch.scopes import SCOPES
+
+PER_GROUP = ("lr", "momentum", "nesterov", "weight_decay")
+
+
+def options(defaults: dict[str, Any]) -> None:
+    """The arguments that hold for all groups."""
+    plan, steps, scope, average = (defaults[name] for name in ("plan", "total_steps", "scope", "average"))
+    validate.one_of("plan", plan, ("train", "certified"))
+    validate.one_of("schedule", defaults["schedule"], ("linear", "constant"))
+    validate.one_of("scope", scope, SCOPES)
+    for name in ("nesterov", "maximize", "capturable"):
+        if not isinstance(defaults[name], bool):
+            raise TypeError(f"{name} must be True or False, got {defaults[name]!r}")
+    if not (defaults["foreach"] is None or isinstance(defaults["foreach"], bool)):
+        raise TypeError(f"foreach must be True, False or None, got {defaults['foreach']!r}")
+    if isinstance(average, str):
+        if average not in ("auto", "last"):
+            raise ValueError(f"average must be 'auto', 'last' or a number gamma >= 0, got {average!r}")
+    else:
+        validate.at_least_zero("average", average)
+    if plan == "certified":
+        if steps is None:
+            raise ValueError('total_steps must be an integer where plan="certified", got None')
+        momentum = defaults["momentum"]
+        if momentum or scope not in ("auto", "global") or average != "auto":
+            raise ValueError(
+                'plan="certified" is plain SGD: momentum must be 0, scope "auto" or "global", average "auto"; '
+                f"got momentum={momentum!r}, scope={scope!r}, average={average!r}"
+            )
+
+
+def group(given: dict[str, Any], defaults: dict[str, Any]) -> None:
+    """The hyper-parameters and the parameters of one group; what is not per group must be as in the constructor."""
+    hyperparameters(given)
+    for name, value in defaults.items():
+        if name not in PER_GROUP and given[name] != value:
+            raise ValueError(
+                f"{name} must be the same in all groups: {value!r}, as in the constructor, got {given[name]!r}"
+            )
+    params(given["params"])
+
+
+def hyperparameters(given: dict[str, Any]) -> None:
+    """Lr, momentum, nesterov and weight_decay."""
+    lr = given["lr"]
+    if isinstance(lr, Tensor):
+        if lr.numel() != 1:
+            raise ValueError(f"Tensor lr must be 1-element, got shape {tuple(lr.shape)}")
+        raise ValueError(f"lr as a Tensor is not supported: lr must be a number, got {lr!r}")
+    validate.at_least_zero("lr", lr)
+    validate.fraction("momentum", given["momentum"])
+    validate.at_least_zero("weight_decay", given["weight_decay"])
+    if given["nesterov"] and given["momentum"] == 0:
+        raise ValueError(f"nesterov=True needs momentum greater than 0, got momentum={given['momentum']!r}")
+
+
+def params(given: Iterable[Tensor]) -> None:
+    """Parameters are floating-point or complex, and finite."""
+    for index, param in enumerate(given):
+        if not (param.is_floating_point() or param.is_complex()):
+            raise TypeError(f"params must be floating-point or complex tensors, got dtype {param.dtype}")
+        if not (param.is_meta or is_lazy(param) or torch.isfinite(param.detach()).all()):
+            raise ValueError(f"params must be finite, got NaN or infinity in parameter {index} of its group")
+
+
+def buffers(given: Iterable[Tensor] | None) -> list[Tensor]:
+    """The caller's buffers as a list."""
+    rule = "buffers must be an iterable of tensors such as model.buffers()"
+    if isinstance(given, Tensor):
+        raise TypeError(f"{rule}, got a single tensor")
+    if not (given is None or isinstance(given, Iterable)):
+        raise TypeError(f"{rule}, got {given!r}")
+    found = [] if given is None else list(given)
+    for buffer in found:
+        if not isinstance(buffer, Tensor):
+            raise TypeError(f"{rule}, got {buffer!r}")
+    return found
+
+
+def loss(given: Any) -> Tensor | float | None:
+    """A scalar loss, a number or a one-element tensor; never read here."""
+    if given is None:
+        return None
+    if isinstance(given, Tensor):
+        if given.numel() != 1:
+            raise ValueError(f"loss must be a scalar, got shape {tuple(given.shape)}")
+        if given.is_complex():
+            raise TypeError(f"loss must be real, got dtype {given.dtype}")
+        return given.detach().reshape(())
+    if isinstance(given, (bool, str)) or not isinstance(given, (int, float, np.number)):
+        raise TypeError(f"loss must be a scalar tensor or a number, got {type(given).__name__}")
+    return float(given)

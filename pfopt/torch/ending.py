@@ -1,0 +1,79 @@
+"""What the end of a run does: the one place that reads the device."""
+
+import numpy as np
+import torch
+
+from pfopt.search import plan as plans
+from pfopt.search import tracking
+from pfopt.search.state import ANCHOR, AVERAGE, HI, LAST, LO, Config, Phase, State, Verdict, on_host
+from pfopt.torch import kernels, memory
+from pfopt.torch.kernels import Bundle
+from pfopt.torch.runs import Work
+
+SLOTS = {ANCHOR: "anchor", LO: "lo", HI: "hi", AVERAGE: "average"}
+
+
+def finish(work: Work) -> None:
+    """Read what the run measured, decide, and lay out the parameters for what comes next.
+
+    Gradients that were zero spent nothing: then there are some left to take.
+    """
+    search = work.search
+    run, initial_step = memory.read_run(search)
+    state = memory.load_state(search)._replace(initial_step=initial_step)
+    if run.step < state.run_length:
+        search["due"] = search["calls"] + state.run_length - run.step
+        return
+    with np.errstate(all="ignore"):
+        following, verdict = map(on_host, plans.finish(work.config, state, run))
+        root = plans.root_distance_sq(following)
+        if state.phase == Phase.SEARCH:
+            search["history"].append(list(plans.record(state, run, verdict.accepted)))
+        if state.phase != Phase.ARBITRATE:
+            search["estimates"] = list(tracking.estimates(run))
+    memory.store_state(search, following)
+    root = np.where(root > 0, root, root[0])  # a scope that was frozen in the search starts like the whole
+    search["root_distance_sq"].copy_(torch.from_numpy(root))
+    for bundle in work.bundles:
+        _lay_out(bundle, work.config, state, following, verdict)
+    _lay_out_buffers(work, state, following, verdict)
+    if following.phase != Phase.DONE:
+        memory.begin_run(search, work.groups)
+
+
+def deploy_slot(config: Config, state: State) -> str:
+    """The slot that holds the iterate to deploy, or "" where the parameters hold it."""
+    if state.phase in (Phase.ARBITRATE, Phase.DONE):
+        return ""
+    if state.phase == Phase.TRAIN:
+        return SLOTS[AVERAGE] if config.output == AVERAGE else ""
+    return SLOTS[state.output] if config.plan == "certified" else SLOTS[ANCHOR]
+
+
+def _lay_out(bundle: Bundle, config: Config, state: State, following: State, verdict: Verdict) -> None:
+    """Put the point that the next run starts from, or the returned one, into the parameters."""
+    if config.plan == "certified" and verdict.keep in (LO, HI):
+        output = bundle.points if config.schedule == "linear" else bundle.slot("average")
+        kernels.copy(output, bundle.slot(SLOTS[verdict.keep]))
+    delivered = following.phase == Phase.DONE or verdict.reanchor
+    if following.phase == Phase.ARBITRATE or (state.phase == Phase.ARBITRATE and following.output == LAST):
+        kernels.swap(bundle, "average")  # the other one of the average and the last iterate
+    elif not delivered:
+        kernels.copy(bundle.slot("anchor"), bundle.points)
+    elif state.phase != Phase.ARBITRATE and following.output != LAST:
+        kernels.copy(bundle.slot(SLOTS[following.output]), bundle.points)
+    if verdict.reanchor:
+        kernels.copy(bundle.points, bundle.slot("anchor"))
+    if following.phase in (Phase.SELECT, Phase.TRAIN):
+        kernels.copy(bundle.points, bundle.slot("average"))
+    if config.plan == "certified" and config.schedule == "linear":
+        kernels.zero(bundle.slot("grad_sum"))
+    kernels.write_back(bundle)
+
+
+def _lay_out_buffers(work: Work, state: State, following: State, verdict: Verdict) -> None:
+    """Put the caller's buffers back where a run restarts; keep them where a new anchor is set."""
+    if verdict.reanchor:
+        kernels.copy(work.buffers, work.search["buffers"])
+    elif state.phase in (Phase.SEARCH, Phase.SELECT):
+        kernels.copy(work.search["buffers"], work.buffers)
