@@ -80,6 +80,11 @@ def displacements_sq(points: list[Tensor], anchors: list[Tensor], like: Tensor) 
     return norms_sq(list(torch._foreach_sub(points, anchors)), like)
 
 
+def scaled_norms_sq(tensors: list[Tensor], factor: Tensor, like: Tensor) -> Tensor:
+    """‖factor t‖² per tensor, shape=(len(tensors),); infinite where the product overflows the tensors' dtype."""
+    return norms_sq(list(torch._foreach_mul(tensors, factor.to(tensors[0]))), like)
+
+
 def momentum_direction(bundle: Bundle, go: Tensor, decay: Tensor, momentum: float, nesterov: bool) -> Bundle:
     """The bundle with v in place of g: v = decay v + (1 − m) g where ``go``; (1 − m) g + m v for Nesterov.
 

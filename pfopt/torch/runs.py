@@ -97,8 +97,8 @@ def _probe(work: Work, gradient: Gradient, state: State, run: Run) -> Run:
             kernels.lerp(bundle.slot("average"), bundle.points, weight)
         new = kernels.moved(bundle, step_size * rho[bundle.group])
         if schedule == "linear":
-            sums_sq = kernels.norms_sq(kernels.accumulate(bundle, move.go), like)
-            reaches.append(sums_sq * (full_step * rho[bundle.group]) ** 2)
+            sums = kernels.accumulate(bundle, move.go)
+            reaches.append(kernels.scaled_norms_sq(sums, full_step * rho[bundle.group], like))
         else:
             reaches.append(kernels.displacements_sq(new, bundle.slot("anchor"), like))
         news.append(new)
