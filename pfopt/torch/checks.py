@@ -36,18 +36,19 @@ def options(defaults: dict[str, Any]) -> None:
         momentum = defaults["momentum"]
         if momentum or scope not in ("auto", "global") or average != "auto":
             raise ValueError(
-                'plan="certified" is plain SGD: momentum must be 0, scope "auto" or "global", average "auto"; '
+                'plan="certified" is plain SGD: momentum must be 0, scope "auto" or "global" and average '
+                '"auto", '
                 f"got momentum={momentum!r}, scope={scope!r}, average={average!r}"
             )
 
 
 def group(given: dict[str, Any], defaults: dict[str, Any]) -> None:
-    """The hyper-parameters and the parameters of one group; what is not per group must be as in the constructor."""
+    """The hyper-parameters and parameters of one group; the options of the optimizer are not a group's."""
     hyperparameters(given)
     for name, value in defaults.items():
         if name not in PER_GROUP and given[name] != value:
             raise ValueError(
-                f"{name} must be the same in all groups: {value!r}, as in the constructor, got {given[name]!r}"
+                f"{name} must be that of the constructor in every group, {value!r}, got {given[name]!r}"
             )
     params(given["params"])
 
@@ -87,6 +88,15 @@ def buffers(given: Iterable[Tensor] | None) -> list[Tensor]:
         if not isinstance(buffer, Tensor):
             raise TypeError(f"{rule}, got {buffer!r}")
     return found
+
+
+def saved_buffers(saved: list[Tensor], own: list[Tensor]) -> None:
+    """A checkpoint belongs to an optimizer with the same buffers."""
+    shapes, own_shapes = ([tuple(buffer.shape) for buffer in buffers] for buffers in (saved, own))
+    if shapes != own_shapes:
+        raise ValueError(
+            f"buffers must be those of the optimizer that was saved, of shapes {shapes}, got {own_shapes}"
+        )
 
 
 def loss(given: Any) -> Tensor | float | None:

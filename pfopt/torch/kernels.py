@@ -48,7 +48,7 @@ def gather(
 
 
 def regularised(bundle: Bundle, weight_decay: float, maximize: bool) -> Bundle:
-    """The gradients of the objective that is minimised, as ``torch.optim.SGD`` has them; p.grad is not touched."""
+    """The gradients of what is minimised, as ``torch.optim.SGD`` has them; p.grad is not touched."""
     have, grads = _present(bundle.grads)
     if maximize and grads:
         grads = list(torch._foreach_neg(grads))
@@ -81,7 +81,7 @@ def displacements_sq(points: list[Tensor], anchors: list[Tensor], like: Tensor) 
 
 
 def scaled_norms_sq(tensors: list[Tensor], factor: Tensor, like: Tensor) -> Tensor:
-    """‖factor t‖² per tensor, shape=(len(tensors),); infinite where the product overflows the tensors' dtype."""
+    """‖factor t‖² per tensor, shape=(len(tensors),); infinite where factor t overflows the dtype of t."""
     return norms_sq(list(torch._foreach_mul(tensors, factor.to(tensors[0]))), like)
 
 

@@ -35,7 +35,7 @@ from pfopt.torch.kernels import HALF
 
 
 def fresh(config: Config, groups: list[dict[str, Any]], buffers: list[Tensor]) -> dict[str, Any]:
-    """The controller's dictionary before the first gradient; float64 statistics wherever the device knows them."""
+    """The controller's dictionary before the first gradient; float64 wherever the device knows it."""
     device, many = groups[0]["params"][0].device, scopes.count(groups)
     zero = torch.zeros((), dtype=torch.float32 if device.type == "mps" else torch.float64, device=device)
     search = {

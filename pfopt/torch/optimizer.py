@@ -1,7 +1,7 @@
 """``ParameterFreeSGD``: the search, driven by ``step()``.
 
-The class owns state and order; ``kernels`` owns the mathematics, ``pfopt.search`` every decision. Per-parameter
-tensors live in ``state[p]``, the controller in one dictionary of numbers and 0-dim tensors,
+The class owns state and order; ``kernels`` owns the mathematics, ``pfopt.search`` every decision.
+Per-parameter tensors live in ``state[p]``, the controller in one dictionary of numbers and 0-dim tensors,
 ``param_groups[0]["search"]``: that is what saves, loads, pickles and copies without further code.
 """
 
@@ -23,35 +23,37 @@ from pfopt.torch import checks, ending, kernels, memory, runs
 class ParameterFreeSGD(Optimizer):
     r"""SGD that finds its step size: no learning rate to tune, one run of ``total_steps`` gradients.
 
-    Plan ``"train"`` spends a few per cent of the budget on short probes that bisect the largest certified step
-    size (Carmon & Hinder, "Making SGD Parameter-Free", COLT 2022), and the rest on one annealed run
+    Plan ``"train"`` spends a few per cent of the budget on short probes that bisect the largest certified
+    step size (Carmon & Hinder, "Making SGD Parameter-Free", COLT 2022), and the rest on one annealed run
 
     .. math::
         v_t = m v_{t-1} + (1-m) g_t, \qquad
         x_{t+1} = x_t - \min\Big(\tfrac{c \max(r^*/10,\, \bar r_t)}{\sqrt{G_t}},\, \eta_{\max}\Big)
         \tfrac{T-t}{T}\, v_t
 
-    with :math:`\bar r_t` the largest displacement from the anchor and :math:`G_t=\sum\|g_i\|^2`. When the budget
-    ends the parameters hold the returned point. Plan ``"certified"`` is the paper's Algorithm 1 as it stands.
+    with :math:`\bar r_t` the largest displacement from the anchor and :math:`G_t=\sum\|g_i\|^2`. When the
+    budget ends the parameters hold the returned point. Plan ``"certified"`` is the paper's Algorithm 1 as it
+    stands.
 
-    ``zero_grad(); loss.backward(); step()`` is all it takes. Where the loss is passed as well, ``step(loss=loss)``
-    or ``step(closure)``, it chooses between caps of the step size, and between the average and the last iterate.
+    ``zero_grad(); loss.backward(); step()`` is all it takes. Where the loss is passed as well,
+    ``step(loss=loss)`` or ``step(closure)``, it chooses between caps of the step size, and between the
+    average and the last iterate.
 
     Args:
         params: iterable of parameters, of ``(name, parameter)`` pairs or of dicts defining parameter groups.
         total_steps: number of gradients that the whole method may use; ``None`` where it is unknown: budgets
             double, each from the last returned point.
         plan: "train" or "certified".
-        schedule: of the long run, "linear" or "constant"; in plan "certified" the one whose step is certified.
+        schedule: "linear" or "constant": of the long run, or of the probes of plan "certified".
         lr: multiplier of the step size, >= 0, per group and schedulable. In the probes only the ratio of the
             groups' values counts; leave it at 1 unless a group should move more slowly.
-        momentum: m in [0, 1), normalised, so that a step size means the same with and without it. The long run
-            uses it, the probes do not.
+        momentum: m in [0, 1), normalised, so that a step size means the same with and without it. The long
+            run uses it, the probes do not.
         nesterov: Nesterov momentum; needs ``momentum > 0``.
         weight_decay: L2 penalty, added to the gradient as in ``torch.optim.SGD``.
         maximize: maximise the objective (and the loss) instead.
         average: what is returned: a number gamma >= 0, the polynomial average with that weight; "last", the
-            last iterate; "auto", the average with gamma = 2 or, where losses are given, the better of the two.
+            last iterate; "auto", the average with gamma = 2 or, where losses are given, the better one.
         scope: over what displacement and gradients are estimated in the long run: "global", "group",
             "tensor", or "auto". Plan "certified" is always global.
         foreach: ``False`` handles tensors one by one; otherwise a group is handled at once.
@@ -63,9 +65,9 @@ class ParameterFreeSGD(Optimizer):
         TypeError, ValueError: an argument is wrong; the message names it, what is allowed and what came.
 
     Note:
-        A gradient that is exactly zero (or absent) everywhere changes nothing and spends nothing. A probe that
-        meets a non-finite number stands still for the rest of its steps, so that ``step()`` reads the device only at
-        the last step of a run.
+        A gradient that is exactly zero (or absent) everywhere changes nothing and spends nothing. A probe
+        that meets a non-finite number stands still for the rest of its steps, so that ``step()`` reads the
+        device only at the last step of a run.
     """
 
     def __init__(
@@ -138,9 +140,16 @@ class ParameterFreeSGD(Optimizer):
                     group["search"] = search
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Load a state; float32 accumulators of half-precision parameters keep their precision."""
+        """Load a state; float32 accumulators of half-precision parameters keep their precision.
+
+        Raises:
+            ValueError: the groups, or the shapes of the buffers, are not those that were saved.
+        """
         with memory.precision_kept(self):
             super().load_state_dict(state_dict)
+        search = self._search()
+        if search is not None:
+            checks.saved_buffers(search["buffers"], self._buffers)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None, *, loss: Any = None) -> Any:  # type: ignore[override]
@@ -239,7 +248,7 @@ class ParameterFreeSGD(Optimizer):
         return self.param_groups[0].get("search")
 
     def _settled_search(self) -> dict[str, Any]:
-        """The controller's dictionary: made at the first step, on the parameters' device, grown with the groups."""
+        """The controller's dictionary, made at the first step, on the parameters' device."""
         search = self._search()
         if search is None:
             search = memory.fresh(self._config(), self.param_groups, self._buffers)
@@ -275,12 +284,14 @@ class ParameterFreeSGD(Optimizer):
             for bundle in self._bundles():
                 kernels.swap(bundle, slot)
 
+    @torch.no_grad()
     def _catch_up(self) -> None:
         """See whether the run has ended; replays of a CUDA graph are no calls of ``step()``."""
         search = self._search()
-        if search is not None and self.param_groups[0]["capturable"] and not search["deployed"]:
-            if search["state"]["phase"] != Phase.DONE:
-                ending.finish(self._work(search))
+        if not self.param_groups[0]["capturable"] or search is None or search["deployed"]:
+            return
+        if search["state"]["phase"] != Phase.DONE:
+            ending.finish(self._work(search))
 
     def _count_idle_step(self, search: dict[str, Any]) -> None:
         """Count a step after the returned point was delivered; the first one beyond the budget warns."""
@@ -288,7 +299,7 @@ class ParameterFreeSGD(Optimizer):
         search["idle"] += 1
         if state.spent + search["idle"] == config.total_steps + 1:
             warnings.warn(
-                f"ParameterFreeSGD: the budget of total_steps={config.total_steps} gradients is spent and the "
-                "parameters hold the returned point; this step and later ones change nothing",
+                f"ParameterFreeSGD: the budget of total_steps={config.total_steps} gradients is spent and "
+                "the parameters hold the returned point; this step and later ones change nothing",
                 stacklevel=5,
             )

@@ -43,7 +43,7 @@ class Gradient(NamedTuple):
 
     sq: Tensor  # shape=(1 + scopes,), ‖g‖², weight decay included
     value: Tensor | None  # shape=(), the loss that is minimised
-    counts: Tensor  # shape=(), bool; False for a gradient that is exactly zero, or that comes after the run's end
+    counts: Tensor  # shape=(), bool; False for an exact zero, and for what comes after the run's end
 
 
 def take(work: Work, loss: Tensor | float | None) -> None:
@@ -52,12 +52,9 @@ def take(work: Work, loss: Tensor | float | None) -> None:
     state, run = memory.load_state(search), Run(**search["run"])
     sq = work.gradients_sq()
     counts = (sq[0] != 0) & (run.step < state.run_length)
-    work = work._replace(
-        bundles=[
-            kernels.regularised(b, work.groups[b.group]["weight_decay"], maximize) for b in work.bundles
-        ]
-    )
-    if any(group["weight_decay"] for group in work.groups):
+    decays = [group["weight_decay"] for group in work.groups]
+    work = work._replace(bundles=[kernels.regularised(b, decays[b.group], maximize) for b in work.bundles])
+    if any(decays):
         sq = work.gradients_sq()
     like = search["initial_step"]
     value = None
@@ -110,7 +107,7 @@ def _probe(work: Work, gradient: Gradient, state: State, run: Run) -> Run:
 
 
 def _latch(work: Work, gradient: Gradient) -> None:
-    """At the first finite gradient: fix the anchor, the buffers and, from ‖x_0‖ and ‖g_0‖, the initial step."""
+    """At the first finite gradient: fix anchor, buffers and, from ‖x_0‖ and ‖g_0‖, the initial step."""
     first = work.search["initial_step"]
     waiting = first == 0
     for bundle in work.bundles:

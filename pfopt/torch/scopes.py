@@ -25,7 +25,7 @@ def count(groups: list[dict[str, Any]]) -> int:
 
 
 def ratios(groups: list[dict[str, Any]]) -> list[float]:
-    """Rho of every group, from ``initial_lr`` where a scheduler holds every lr at 0; empty where all of it is 0."""
+    """Rho of every group, from ``initial_lr`` where a scheduler holds every lr at 0; empty if unknown."""
     for name in ("lr", "initial_lr"):
         rates = [float(group.get(name, 0.0)) for group in groups]
         if any(rates):
@@ -38,8 +38,8 @@ def by_scope(
 ) -> Tensor:
     """Weighted sums of the squares of each tensor, shape=(1 + scopes,): of all, then of each scope.
 
-    The weight is rho**power: 1 for gradients and −1 for displacements in the metric. A group with rho = 0 does
-    not count.
+    The weight is rho**power: 1 for gradients and −1 for displacements in the metric. A group with rho = 0
+    does not count.
     """
     weights = [rho[b.group] ** power if rho[b.group] > 0 else 0.0 for b in bundles]
     weighted = [square * weight for square, weight in zip(squares, weights, strict=True)]
@@ -56,7 +56,7 @@ def by_scope(
 
 
 def step_sizes(scope: str, steps: Tensor, bundle: Bundle, place: int) -> Tensor | list[Tensor]:
-    """The entries of ``steps``, shape=(1 + scopes,), that move ``bundle``; its first tensor has entry ``place``."""
+    """The entries of ``steps``, shape=(1 + scopes,), that move ``bundle``; ``place`` is its first one's."""
     if scope == "global":
         return steps[0]
     if scope == "group":

@@ -59,6 +59,26 @@ def test_a_poisoned_probe_leaves_no_trace() -> None:
     assert all(ok for probe, ok in finite if probe > 0)
 
 
+def test_an_explosion_restores_them_in_the_long_run() -> None:
+    model = Regression(batch_norm=True)
+    optimizer = ParameterFreeSGD(model.parameters(), 400, buffers=list(model.buffers()))
+    finite = []
+    for step in range(400):
+        if step in (300, 301):
+            assert optimizer.status().phase == "train"
+            with torch.no_grad():
+                model.state_dict(keep_vars=True)[BUFFERS[0]].fill_(math.nan)
+            for param in model.parameters():
+                param.grad = torch.full_like(param, math.nan)
+            optimizer.step()
+            finite.append(all_finite(model))
+        else:
+            feed_step(model, optimizer, step)
+    assert finite == [False, True]
+    assert all_finite(model)
+    assert optimizer.status().phase == "done"
+
+
 def test_buffers_at_the_end_are_those_of_the_returned_run() -> None:
     model = Regression(batch_norm=True)
     optimizer = ParameterFreeSGD(model.parameters(), 200, buffers=model.buffers())

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch.optim import lr_scheduler
 
-from pfopt.torch import ParameterFreeSGD
+from pfopt.torch import ParameterFreeSGD, runs
 from tests.torch.problems import Regression, all_finite, assert_same, feed_step, run, snapshot
 
 STEPS = 200
@@ -274,6 +274,40 @@ def test_load_state_dict_before_the_first_step() -> None:
     optimizer.load_state_dict(copy.deepcopy(optimizer.state_dict()))
     run(model, optimizer, 40)
     assert_same(snapshot(model), snapshot(reference))
+
+
+def test_a_closure_sees_the_training_iterate_after_eval() -> None:
+    reference, _ = trained(64, feed="closure")
+    model = Regression()
+    optimizer = ParameterFreeSGD(model.parameters(), 64)
+    run(model, optimizer, 64, feed="closure", after_step=lambda _: optimizer.eval())
+    assert_same(snapshot(model), snapshot(reference))
+
+
+def test_replays_of_the_long_run_are_seen_by_status() -> None:
+    """What a CUDA graph leaves out is the host's part of step(); status() makes up for it."""
+    reference, reference_optimizer = trained(200)
+    model = Regression()
+    optimizer = ParameterFreeSGD(model.parameters(), 200, capturable=True)
+    homes: set[int] = set()
+    for step in range(220):  # replays beyond the end change nothing
+        status = optimizer.status()
+        if (status.phase == "train" and status.step > 60) or step >= 200:
+            optimizer.zero_grad()
+            model.loss(step).backward()
+            with torch.no_grad():
+                search = optimizer.param_groups[0]["search"]
+                homes.add(search["run"]["step"].data_ptr())
+                runs.take(optimizer._work(search), None)
+        else:
+            feed_step(model, optimizer, step)
+        if step == 199:
+            optimizer.status()
+            done = snapshot(model)
+    assert_same(snapshot(model), done)
+    assert_same(snapshot(model), snapshot(reference))
+    assert optimizer.status()._replace(step_size=0.0) == reference_optimizer.status()._replace(step_size=0.0)
+    assert len(homes) == 1
 
 
 def test_positional_closure_none_and_return_value() -> None:

@@ -60,7 +60,14 @@ BAD_ARGUMENTS: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"weight_decay": -1.0}, ValueError, r"weight_decay .*-1\.0"),
     ({"weight_decay": math.nan}, ValueError, "weight_decay .*(nan|NaN)"),
     ({"nesterov": True}, ValueError, "[Nn]esterov.*momentum.*0"),
+    ({"nesterov": 1}, TypeError, "nesterov .*True or False.* 1"),
+    ({"maximize": None}, TypeError, "maximize .*True or False.* None"),
+    ({"capturable": "no"}, TypeError, "capturable .*True or False.* 'no'"),
+    ({"foreach": "yes"}, TypeError, "foreach .*True, False or None.* 'yes'"),
+    ({"plan": "certified", "total_steps": None}, ValueError, "total_steps .*certified.*None"),
+    ({"plan": "certified", "momentum": 0.5}, ValueError, r"certified.*momentum.*0\.5"),
     # buffers
+    ({"buffers": 3}, TypeError, "buffers .*iterable.* 3"),
     ({"buffers": torch.zeros(3)}, TypeError, "buffers .*iterable.*tensor"),
     ({"buffers": [1.0]}, TypeError, "buffers .*tensors.*1.0"),
 ]
@@ -116,6 +123,23 @@ def test_bad_group_value(key: str, late: bool) -> None:
 def test_bad_params(params: Callable[[], Any], error: Any, pattern: str) -> None:
     with pytest.raises(error, match=pattern):
         ParameterFreeSGD(params(), 100)
+
+
+@pytest.mark.parametrize(("key", "value"), [("maximize", True), ("total_steps", 50), ("plan", "certified")])
+def test_a_group_cannot_change_what_holds_for_all(key: str, value: Any) -> None:
+    params = [nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(3))]
+    with pytest.raises(ValueError, match=rf"{key} .*every group.*{value}"):
+        ParameterFreeSGD([{"params": params[:1]}, {"params": params[1:], key: value}], 100)
+
+
+@pytest.mark.parametrize("buffers", [None, [torch.zeros(3)], [torch.zeros(2), torch.zeros(3)]])
+def test_a_checkpoint_with_other_buffers(buffers: list[torch.Tensor] | None) -> None:
+    model = Regression()
+    saved = ParameterFreeSGD(model.parameters(), 40, buffers=[torch.zeros(2)])
+    run(model, saved, 3)
+    other = ParameterFreeSGD(Regression().parameters(), 40, buffers=buffers)
+    with pytest.raises(ValueError, match=r"buffers .*saved.*\(2,\)"):
+        other.load_state_dict(saved.state_dict())
 
 
 def test_nan_in_a_late_group() -> None:
@@ -195,6 +219,7 @@ def test_steps_after_the_budget_warn_once_and_change_nothing(plan: str, feed: st
     with pytest.warns(UserWarning, match=r"budget|total_steps") as caught:
         run(model, optimizer, 5, feed=feed)
     assert len(caught) == 1
+    assert caught[0].filename.endswith("problems.py")  # the line that called step()
     assert re.search(r"\b32\b", str(caught[0].message))
     assert_same(snapshot(model), done)
     assert optimizer.status() == status

@@ -56,6 +56,54 @@ def test_ratio_of_the_groups_lr_is_the_ratio_of_their_steps(plan: str, ratio: fl
     torch.testing.assert_close(moved_slowly, ratio * moved, atol=1e-6, rtol=1e-5)
 
 
+@pytest.mark.parametrize("initial", [True, False], ids=["scheduler", "by hand"])
+def test_a_warm_up_from_zero_keeps_the_ratio_of_the_groups(initial: bool) -> None:
+    """Where every lr is 0 the ratio is that of initial_lr; the first gradient may well be zero there."""
+    plain, model = Regression(), Regression()
+    plain_optimizer = ParameterFreeSGD(both_groups(plain, lr=0.25), 60)
+    run(plain, plain_optimizer, 60)
+    optimizer = ParameterFreeSGD(both_groups(model, lr=0.25), 60)
+    if initial:
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(step / 10, 1.0))
+        run(model, optimizer, 60, after_step=lambda _: scheduler.step())
+    else:
+        for group, lr in zip(optimizer.param_groups, (1.0, 0.25), strict=True):
+            group["lr"] = 0.0
+            for param in group["params"]:
+                param.grad = torch.zeros_like(param)
+            group["later"] = lr
+        optimizer.step()
+        for group in optimizer.param_groups:
+            group["lr"] = group["later"]
+        run(model, optimizer, 60)
+    assert optimizer.history() == plain_optimizer.history()
+
+
+def test_a_tiny_lr_does_not_stretch_the_length_of_the_anchor() -> None:
+    """In the metric of the groups its parameters would be 1e14 times as long."""
+    plain, model = Regression(), Regression()
+    plain_optimizer = ParameterFreeSGD([plain.weight], 60)
+    optimizer = ParameterFreeSGD(both_groups(model, lr=1e-28), 60)
+    for one, one_optimizer in ((plain, plain_optimizer), (model, optimizer)):
+        with torch.no_grad():
+            one.bias.fill_(1.0)
+        run(one, one_optimizer, 60)
+    first, of_plain = optimizer.history()[0], plain_optimizer.history()[0]
+    assert first.step_size == pytest.approx(of_plain.step_size, rel=1e-6)
+    assert model.full_loss() == pytest.approx(plain.full_loss(), rel=1e-3)
+
+
+def test_momentum_may_begin_late() -> None:
+    """As a scheduler that cycles momentum may do to an optimizer made without."""
+    model = Regression()
+    optimizer = ParameterFreeSGD(both_groups(model), 120)
+    run(model, optimizer, 60)
+    for group in optimizer.param_groups:
+        group["momentum"] = 0.9
+    run(model, optimizer, 60, first=60)
+    assert model.full_loss() < 0.5 * Regression().full_loss()
+
+
 def test_weight_decay_is_that_of_sgd_and_per_group() -> None:
     """It is the gradient of (decay/2)‖p‖², added to the gradient."""
     model, explicit = Regression(), Regression()
