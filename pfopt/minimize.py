@@ -210,6 +210,8 @@ class _Driver:
                 value,
                 np.True_,
                 cap=plans.cap_size(state),
+                vouched=state.probe_length,
+                alpha=config.alphas[0],
                 root_distance_sq=plans.root_distance_sq(state),
                 length=length,
                 tail=plans.tail(config, state),
@@ -222,7 +224,7 @@ class _Driver:
             if move.explode:
                 average = x.copy()
             elif move.go:
-                average += schedules.average_weight(plans.GAMMA, count) * (x - average)
+                average += schedules.average_weight(schedules.GAMMA, count) * (x - average)
         return state, run, {AVERAGE: average, LAST: x}
 
     def _stand(self, config: Config, state: State) -> tuple[State, Run, dict[int, NDArray[Any]]]:

@@ -40,10 +40,9 @@ from pfopt.search.state import (
 SMALLEST = {"certified": 8, "train": 16}  # total_steps; below, no probe is longer than the guess is worth
 FIRST_STAGE = 1024  # gradients of the first stage where the horizon is unknown
 FIRST_STEP = {"certified": 2.0**-20, "train": 2.0**-8}  # of ‖x_0‖/‖g_0‖, or of 1/‖g_0‖ at the origin
-GAMMA = 2.0  # weight of the average that the long run returns
 SEARCH_SHARE = 0.25  # of the budget, at most; a search with signal ends far below it
 LENGTHEN = 4  # probes without signal grow by this factor
-CAPS = (3, 1, 5)  # doublings above the root; the first is taken unless a loss says otherwise
+CAPS = (2, 0)  # doublings above the root; the first is taken unless a loss says that it is too high
 UNCAPPED = 64  # doublings: no bound, where the search found none
 CLEARLY = 2.0  # standard errors by which a loss must be lower to overrule the default
 
@@ -55,12 +54,12 @@ def probe_length(total_steps: Any, xp: Any = np) -> Any:
 
 def select_length(total_steps: Any) -> Any:
     """Gradients of each run of phase SELECT."""
-    return total_steps // 64
+    return total_steps // 128
 
 
 def tail_length(total_steps: Any) -> Any:
     """Gradients over which the average's and the last iterate's losses are measured."""
-    return total_steps // 64
+    return total_steps // 128
 
 
 def first_step(config: Config, anchor_sq: Any, grad_sq: Any, xp: Any = np) -> Any:

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+GAMMA = 3.0  # of what is averaged over the long run: the iterates, and the ‖g‖² that its step size divides by
+
 
 def dual_factor(schedule: str, step: Any, length: Any) -> Any:
     """Factor of move ``step`` = 0, 1, … of a probe of ``length`` gradients.
@@ -23,7 +25,7 @@ def decay_factor(schedule: str, step: Any, length: Any) -> Any:
 
 
 def average_weight(gamma: float, count: Any) -> Any:
-    """Weight of the ``count``-th iterate (1, 2, …) in the running polynomial average.
+    """Weight of the ``count``-th member (1, 2, …) in the running polynomial average.
 
     x̄ += w (x − x̄) with w = (1 + gamma)/(count + gamma) (Shamir & Zhang, ICML 2013); gamma = 0 is the uniform
     average.

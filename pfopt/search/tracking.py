@@ -10,22 +10,25 @@ finite point; its remaining gradients are still spent, so that the budget does n
 **Capped certificate tracking**, the long run of plan "train". The certificate of Carmon & Hinder kept with
 equality along the run, and bounded by what the bisection found to be stable:
 
-    step_t = min(TRACKING max(START r̄*, r̄_t) / sqrt(G_t),  2^cap eta_eps) · decay(t)
+    track_t = max(START r̄*, r̄_t) / sqrt(t m_t)
+    step_t  = min(TRACKING track_t, max(cap, min(track_t / sqrt(alpha), cap t / n))) · decay(t)
 
-with r̄* the displacement of the probe at the root. Every departure from "SGD at the root" is a measurement:
-experiments/NOTES.md holds them. When ‖g_t‖² exceeds BURST times its mean over the stretch, or nothing finite
-came twice in a row, the run *explodes*: it goes back to the last good point with a quarter of the cap and half the starting
-displacement, and goes on with the steps that are left.
+with r̄* the displacement of the probe at the root, n its length, and m_t the polynomially weighted mean of ‖g‖²,
+which forgets the large gradients near the anchor. Beyond the cap only the certificate itself counts, at the
+horizon t, and it raises the cap at most in proportion to t. When ‖g_t‖² exceeds BURST times its mean over the
+stretch, or nothing finite came twice in a row, the run *explodes*: it goes back to the last good point with a
+quarter of the cap and half the starting displacement, and goes on with the steps that are left. Every departure
+from "SGD at the root" is a measurement: experiments/NOTES.md holds them.
 """
 
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from pfopt.search.schedule import decay_factor
+from pfopt.search.schedule import GAMMA, average_weight, decay_factor
 from pfopt.search.state import Run
 
-TRACKING = 2.0  # c; 1 would be the certificate at alpha = 1
+TRACKING = 1.5  # 1 would be the certificate at alpha = 1; within 2x either way nothing breaks
 SCOPE_TRACKING = 1.0  # c of a single group or tensor; 2 ruined 3 of 8 prototype runs
 START = 0.1  # of the displacement of the probe at the root
 BURST = 2000.0  # times the mean ‖g‖²; 2e4 fired too late on heavy-tailed least squares
@@ -46,7 +49,7 @@ def begin(scopes: int, dtype: Any, xp: Any, **device: Any) -> Run:
     zero = xp.zeros((), dtype=dtype, **device)
     none = xp.zeros((), dtype=xp.int32, **device)
     vector = xp.zeros(1 + scopes, dtype=dtype, **device)
-    return Run(none, none, vector, vector, none, none, zero, zero, none)
+    return Run(none, none, vector, vector, vector, none, none, zero, zero, none)
 
 
 def probe(
@@ -79,6 +82,8 @@ def track(
     counts: Any,
     *,
     cap: Any,
+    vouched: Any,
+    alpha: float,
     root_distance_sq: Any,
     length: Any,
     tail: Any,
@@ -93,6 +98,8 @@ def track(
         value: shape=(), the loss at this point, or None.
         counts: shape=(), bool; False for a gradient that is exactly zero and spends nothing.
         cap: shape=(), the largest step size that the bisection vouches for.
+        vouched: gradients of the probe that vouches for it.
+        alpha: damping of the certificate that may raise it.
         root_distance_sq: shape=(1 + scopes,), r̄*² of the probe at the root.
         length: gradients of the whole run.
         tail: how many of the last of them have their loss measured.
@@ -109,10 +116,15 @@ def track(
     grad_sq_sum = xp.where(go, run.grad_sq + grad_sq, run.grad_sq)
     cut = 0.5 ** real(run.cuts, run, xp)
     start_sq = (START * cut) ** 2 * root_distance_sq
-    tiny = xp.where(grad_sq_sum > 0, grad_sq_sum, xp.ones_like(grad_sq_sum))
-    steps = xp.sqrt(xp.maximum(start_sq, run.distance_sq) / tiny)
+    drift = average_weight(GAMMA, age + 1) * (grad_sq - run.recent_sq)
+    recent_sq = xp.where(go, run.recent_sq + drift, run.recent_sq)
+    total_sq = (age + 1) * recent_sq
+    total_sq = xp.where(total_sq > 0, total_sq, xp.ones_like(total_sq))
+    steps = xp.sqrt(xp.maximum(start_sq, run.distance_sq) / total_sq)
     factor = decay_factor(schedule, age, length - run.origin)
-    overall = xp.minimum(TRACKING * steps[:1], cap * cut**2)
+    cap = cap * cut**2
+    certified = xp.minimum(steps[:1] / alpha**0.5, cap * (age / vouched))
+    overall = xp.minimum(TRACKING * steps[:1], xp.maximum(certified, cap))
     steps = factor * xp.concatenate([overall, SCOPE_TRACKING * steps[1:]])
 
     run = _add_value(run, value, go & (run.step >= length - tail), xp)
@@ -121,6 +133,7 @@ def track(
         step=step,
         origin=xp.where(explode, step, run.origin),
         grad_sq=xp.where(explode, xp.zeros_like(grad_sq), grad_sq_sum),
+        recent_sq=xp.where(explode, xp.zeros_like(grad_sq), recent_sq),
         distance_sq=xp.where(explode, xp.zeros_like(grad_sq), run.distance_sq),
         bad=xp.where(explode, xp.zeros_like(bad), bad),
         cuts=run.cuts + explode,

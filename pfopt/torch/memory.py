@@ -76,7 +76,7 @@ def settle(search: dict[str, Any], groups: list[dict[str, Any]], buffers: list[T
     if missing:
         root, run = search["root_distance_sq"], search["run"]
         search["root_distance_sq"] = torch.cat([root, root[:1].expand(missing)])
-        for name in ("grad_sq", "distance_sq"):
+        for name in ("grad_sq", "recent_sq", "distance_sq"):
             run[name] = torch.cat([run[name], run[name].new_zeros(missing)])
         search["state"]["bracket"]["lo_distance_sq"] += [0.0] * missing
 

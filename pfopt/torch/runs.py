@@ -127,6 +127,8 @@ def _train(work: Work, gradient: Gradient, state: State, run: Run) -> Run:
         run,
         *gradient,
         cap=search["initial_step"] * 2.0**state.cap,
+        vouched=state.probe_length,
+        alpha=work.config.alphas[0],
         root_distance_sq=search["root_distance_sq"],
         length=state.run_length,
         tail=plans.tail(work.config, state),
@@ -134,7 +136,7 @@ def _train(work: Work, gradient: Gradient, state: State, run: Run) -> Run:
         xp=torch,
     )
     search["step_size"].copy_(move.steps[0])
-    gamma = plans.GAMMA if isinstance(options["average"], str) else options["average"]
+    gamma = schedules.GAMMA if isinstance(options["average"], str) else options["average"]
     weight = torch.where(move.explode, 1.0, schedules.average_weight(gamma, age + 1) * move.go)
     news, reaches, place = [], [], 1
     for bundle in work.bundles:
