@@ -77,7 +77,7 @@ def minimize(
             Theorem 14's alpha^(k), beta^(k), plan "certified" only.
         delta: probability in (0, 1) with which Theorem 14 may fail.
         restarts: "doubling" for strongly convex functions (Theorem 16): stages of 8, 16, 32, … calls, each
-            from the last returned point, stage m starting from ``initial_step / 2**m``. Plan "certified" only.
+            from the last returned point, stage m starting from ``initial_step / 2**m``; plan "certified" only.
         callback: called with the ``ProbeRecord`` of every finished probe.
 
     Returns:
@@ -169,7 +169,7 @@ class _Driver:
         return validate.answer(self.oracle(x.copy()), x)
 
     def _probe(self, config: Config, state: State) -> tuple[State | None, Run, dict[int, NDArray[Any]]]:
-        """One run of fixed step size. Its output has the key ANCHOR until the verdict says where to keep it."""
+        """One run of fixed step size; its output has the key ANCHOR until the verdict says where to keep it."""
         x, length, dual = self.anchor.copy(), state.run_length, np.zeros_like(self.anchor)
         average, run = x.copy(), tracking.begin(0, np.float64, np)
         patience = 1 if config.plan == "certified" else tracking.PATIENCE

@@ -86,6 +86,12 @@ def is_silent(bracket: Bracket, accepted: Any, run: Run, xp: Any = np) -> Any:
     return (bracket.branch == LOWER) & xp.logical_not(accepted) & same
 
 
+def is_bottomless(bracket: Bracket, accepted: Any, run: Run, xp: Any = np) -> Any:
+    """Whether the step size is too large still at the lower end of the widest range: the guess must come down."""
+    lowest = (bracket.branch == LOWER) & (bracket.k == RANGES[-1])
+    return lowest & xp.logical_not(accepted | is_silent(bracket, accepted, run, xp))
+
+
 def widen(bracket: Bracket, sign: int, config: Config, xp: Any = np) -> Bracket:
     """The next k, or the end where the budget or the exponents do not reach that far."""
     k = 2 * bracket.k

@@ -190,9 +190,15 @@ def _finish_probe(config: Config, state: State, run: Run, xp: Any) -> tuple[Stat
         probe_length=LENGTHEN * state.probe_length,
         run_length=LENGTHEN * state.probe_length,
     )
-    following = choose(xp, silent, longer, state)
+    too_high = bisection.is_bottomless(before, accepted, run, xp)
+    lower = state._replace(
+        bracket=bisection.begin(START, len(run.grad_sq) - 1, xp),
+        initial_step=step_size(state._replace(bracket=before), xp),
+        run_length=state.probe_length,
+    )
+    following = choose(xp, silent, longer, choose(xp, too_high, lower, state))
     spent_out = following.spent + following.run_length > SEARCH_SHARE * total
-    leave = spent_out | ((bracket.branch == END) & xp.logical_not(silent))
+    leave = spent_out | ((bracket.branch == END) & xp.logical_not(silent | too_high))
     return choose(xp, leave, _begin_train(config, state, xp), following), accepted
 
 

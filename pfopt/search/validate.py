@@ -108,10 +108,9 @@ def answer(returned: Any, x: NDArray[Any]) -> tuple[NDArray[Any], np.float64 | N
         if len(returned) != 2:
             raise TypeError(f"oracle must return grad or (value, grad), got a tuple of {len(returned)}")
         value, returned = returned
-    if value is not None:
         scalar = np.asarray(value)
-        if scalar.size != 1 or scalar.dtype.kind not in "fiu":
-            raise TypeError(f"oracle must return a real scalar as value, got {value!r}")
+        if scalar.ndim != 0 or scalar.dtype.kind not in "fiu":
+            raise TypeError(f"oracle must return a real scalar as value, got {value!r} of shape {scalar.shape}")
         value = np.float64(scalar.item())
     grad = np.asarray(returned)
     if grad.dtype.kind not in "fiu":

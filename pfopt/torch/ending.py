@@ -32,6 +32,7 @@ def finish(work: Work) -> None:
         if state.phase != Phase.ARBITRATE:
             search["estimates"] = list(tracking.estimates(run))
     memory.store_state(search, following)
+    search["initial_step"].fill_(following.initial_step)
     root = np.where(root > 0, root, root[0])  # a scope that was frozen in the search starts like the whole
     search["root_distance_sq"].copy_(torch.from_numpy(root))
     for bundle in work.bundles:

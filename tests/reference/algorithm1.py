@@ -163,7 +163,9 @@ def algorithm1(
             )
             probes += [Probe(k, j, eta(j), T, r.G, r.rbar, accepted) for j, r, accepted in runs]
             if run is not None:
-                return Outcome(run.returned if run.finite else x0, int(chosen), probes, calls)
+                if not run.finite:  # no run that overflowed is an answer
+                    break
+                return Outcome(run.returned, int(chosen), probes, calls)
             k = 2 * k
     except ZeroGradient:
         pass
