@@ -290,6 +290,7 @@ def test_replays_of_the_long_run_are_seen_by_status() -> None:
     model = Regression()
     optimizer = ParameterFreeSGD(model.parameters(), 200, capturable=True)
     homes: set[int] = set()
+    done = snapshot(model)
     for step in range(220):  # replays beyond the end change nothing
         status = optimizer.status()
         if (status.phase == "train" and status.step > 60) or step >= 200:
