@@ -93,7 +93,7 @@ def _probe(work: Work, gradient: Gradient, state: State, run: Run) -> Run:
 
     reaches = []
     for bundle in work.bundles:
-        if certified:
+        if certified and memory.averages(work.config):
             kernels.lerp(bundle.slot("average"), bundle.points, weight)
         if schedule == "linear":
             sums = kernels.accumulate(work.minimised(bundle), move.go)
@@ -159,7 +159,8 @@ def _train(work: Work, gradient: Gradient, state: State, run: Run) -> Run:
     for bundle, step in zip(work.bundles, steps, strict=True):
         kernels.select(keep, moved(bundle, step), bundle.points)
         kernels.lerp(bundle.points, bundle.slot("anchor"), move.explode)
-        kernels.lerp(bundle.slot("average"), bundle.points, weight)
+        if memory.averages(work.config):
+            kernels.lerp(bundle.slot("average"), bundle.points, weight)
         kernels.write_back(bundle)
     kernels.select(move.explode, search["buffers"], work.buffers)
     return run
