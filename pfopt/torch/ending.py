@@ -65,7 +65,7 @@ def _lay_out(bundle: Bundle, config: Config, state: State, following: State, ver
         kernels.copy(bundle.slot(SLOTS[following.output]), bundle.points)
     if verdict.reanchor:
         kernels.copy(bundle.points, bundle.slot("anchor"))
-    if following.phase in (Phase.SELECT, Phase.TRAIN):
+    if memory.averages(config) and following.phase in (Phase.SELECT, Phase.TRAIN):
         kernels.copy(bundle.points, bundle.slot("average"))
     if config.plan == "certified" and config.schedule == "linear":
         kernels.zero(bundle.slot("grad_sum"))

@@ -1,7 +1,8 @@
 """The mathematics of a step on lists of tensors; decides nothing and never waits for the device.
 
-A ``Bundle`` is what one parameter group holds on one device in one dtype. Every function below is one
-``torch._foreach_*`` call per bundle, or a loop over its tensors where there is no such call.
+A ``Bundle`` is what one parameter group holds on one device in one dtype, about a million entries at a time:
+what is computed on the way to a step then never takes the memory of a second model, nor the time to get it.
+Every function below is one ``torch._foreach_*`` call, or a loop over tensors where there is no such call.
 """
 # pyright: reportPrivateImportUsage=false
 
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 HALF = (torch.float16, torch.bfloat16)
+BUNDLE_ENTRIES = 2**20  # with which a bundle is full
 
 
 class Bundle(NamedTuple):
@@ -20,7 +22,7 @@ class Bundle(NamedTuple):
     group: int  # index of the parameter group
     params: list[Tensor]  # what the user sees
     points: list[Tensor]  # the iterate: the parameters themselves, or float32 copies of half-precision ones
-    grads: list[Tensor | None]
+    grads: list[Tensor | None]  # p.grad; ``minimised`` makes them what the other functions take
     states: list[dict[str, Tensor]]
 
     def slot(self, name: str) -> list[Tensor]:
@@ -34,22 +36,25 @@ def gather(
     """The bundles of all parameters; with ``foreach=False`` every tensor is a bundle of its own."""
     bundles: list[Bundle] = []
     for index, group in enumerate(groups):
-        buckets: dict[Any, Bundle] = {}
+        open_bundles: dict[Any, Bundle] = {}
         for place, param in enumerate(group["params"]):
             key = (param.device, param.dtype) if foreach else place
-            bundle = buckets.setdefault(key, Bundle(index, [], [], [], []))
+            bundle = open_bundles.get(key)
+            if bundle is None or sum(point.numel() for point in bundle.points) >= BUNDLE_ENTRIES:
+                bundle = open_bundles[key] = Bundle(index, [], [], [], [])
+                bundles.append(bundle)
             state = state_of(param)
             bundle.params.append(param)
             bundle.points.append(_iterate(param, state))
-            bundle.grads.append(None if param.grad is None else _dense(param.grad))
+            bundle.grads.append(param.grad)
             bundle.states.append(state)
-        bundles.extend(buckets.values())
     return bundles
 
 
-def regularised(bundle: Bundle, weight_decay: float, maximize: bool) -> Bundle:
+def minimised(bundle: Bundle, weight_decay: float = 0.0, maximize: bool = False) -> Bundle:
     """The gradients of what is minimised, as ``torch.optim.SGD`` has them; p.grad is not touched."""
     have, grads = _present(bundle.grads)
+    grads = [_dense(grad) for grad in grads]
     if maximize and grads:
         grads = list(torch._foreach_neg(grads))
     if weight_decay and grads:
@@ -85,18 +90,22 @@ def scaled_norms_sq(tensors: list[Tensor], factor: Tensor, like: Tensor) -> Tens
     return norms_sq(list(torch._foreach_mul(tensors, factor.to(tensors[0]))), like)
 
 
-def momentum_direction(bundle: Bundle, go: Tensor, decay: Tensor, momentum: float, nesterov: bool) -> Bundle:
-    """The bundle with v in place of g: v = decay v + (1 − m) g where ``go``; (1 − m) g + m v for Nesterov.
+def update_momentum(bundle: Bundle, go: Tensor, decay: Tensor, momentum: float) -> None:
+    """V = decay v + (1 − m) g where ``go``; ``decay`` is m, or 0 at the first gradient of a stretch."""
+    have, grads = _present(bundle.grads)
+    if grads:
+        velocities = _at(have, bundle.slot("momentum_buffer"))
+        new = torch._foreach_mul(velocities, decay.to(velocities[0]))
+        torch._foreach_add_(new, grads, alpha=1 - momentum)
+        select(go, new, velocities)
 
-    ``decay`` is m, or 0 at the first gradient of a stretch.
-    """
+
+def momentum_direction(bundle: Bundle, momentum: float, nesterov: bool) -> Bundle:
+    """The bundle with v in place of g, or (1 − m) g + m v for Nesterov."""
     have, grads = _present(bundle.grads)
     if not grads:
         return bundle
     velocities = _at(have, bundle.slot("momentum_buffer"))
-    new = torch._foreach_mul(velocities, decay.to(velocities[0]))
-    torch._foreach_add_(new, grads, alpha=1 - momentum)
-    select(go, new, velocities)
     if nesterov:
         velocities = list(torch._foreach_mul(velocities, momentum))
         torch._foreach_add_(velocities, grads, alpha=1 - momentum)

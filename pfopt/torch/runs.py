@@ -1,5 +1,6 @@
 """What one gradient does: kernels and search put together, without reading the device."""
 
+import itertools
 from typing import Any, NamedTuple
 
 import torch
@@ -33,9 +34,10 @@ class Work(NamedTuple):
             self.groups, self.bundles, memory.rho(self.search, self.groups), squares, power
         )
 
-    def gradients_sq(self) -> Tensor:
-        """‖g‖² of every scope, shape=(1 + scopes,)."""
-        return self.by_scope([kernels.grads_sq(b, self.search["initial_step"]) for b in self.bundles], 1)
+    def minimised(self, bundle: Bundle) -> Bundle:
+        """The bundle with the gradients of the objective that is minimised, weight decay included."""
+        decay = self.groups[bundle.group]["weight_decay"]
+        return kernels.minimised(bundle, decay, self.options["maximize"])
 
 
 class Gradient(NamedTuple):
@@ -48,19 +50,16 @@ class Gradient(NamedTuple):
 
 def take(work: Work, loss: Tensor | float | None) -> None:
     """Take one gradient; its end is for ``ending.finish`` to see."""
-    search, maximize = work.search, work.options["maximize"]
+    search, like = work.search, work.search["initial_step"]
     state, run = memory.load_state(search), Run(**search["run"])
-    sq = work.gradients_sq()
-    counts = (sq[0] != 0) & (run.step < state.run_length)
-    decays = [group["weight_decay"] for group in work.groups]
-    work = work._replace(bundles=[kernels.regularised(b, decays[b.group], maximize) for b in work.bundles])
-    if any(decays):
-        sq = work.gradients_sq()
-    like = search["initial_step"]
+    sq = raw_sq = work.by_scope([kernels.grads_sq(kernels.minimised(b), like) for b in work.bundles], 1)
+    if any(group["weight_decay"] for group in work.groups):
+        sq = work.by_scope([kernels.grads_sq(work.minimised(b), like) for b in work.bundles], 1)
+    counts = (raw_sq[0] != 0) & (run.step < state.run_length)
     value = None
     if loss is not None:
         value = loss.to(like) if isinstance(loss, Tensor) else like.new_full((), loss)
-        value = -value if maximize else value
+        value = -value if work.options["maximize"] else value
     gradient = Gradient(sq, value, counts)
 
     if state.phase == Phase.ARBITRATE:
@@ -88,20 +87,22 @@ def _probe(work: Work, gradient: Gradient, state: State, run: Run) -> Run:
     run, move = tracking.probe(run, *gradient, step_size=step_size, patience=patience, xp=torch)
     search["step_size"].copy_(step_size)
     rho = memory.rho(search, work.groups)
-    news, reaches = [], []
+
+    def moved(bundle: Bundle) -> list[Tensor]:
+        return kernels.moved(work.minimised(bundle), step_size * rho[bundle.group])
+
+    reaches = []
     for bundle in work.bundles:
-        if certified:
+        if certified and memory.averages(work.config):
             kernels.lerp(bundle.slot("average"), bundle.points, weight)
-        new = kernels.moved(bundle, step_size * rho[bundle.group])
         if schedule == "linear":
-            sums = kernels.accumulate(bundle, move.go)
+            sums = kernels.accumulate(work.minimised(bundle), move.go)
             reaches.append(kernels.scaled_norms_sq(sums, full_step * rho[bundle.group], like))
         else:
-            reaches.append(kernels.displacements_sq(new, bundle.slot("anchor"), like))
-        news.append(new)
+            reaches.append(kernels.displacements_sq(moved(bundle), bundle.slot("anchor"), like))
     run, keep = tracking.moved(run, move, work.by_scope(reaches, -1), torch)
-    for bundle, new in zip(work.bundles, news, strict=True):
-        kernels.select(keep, new, bundle.points)
+    for bundle in work.bundles:
+        kernels.select(keep, moved(bundle), bundle.points)
         kernels.write_back(bundle)
     return run
 
@@ -138,23 +139,30 @@ def _train(work: Work, gradient: Gradient, state: State, run: Run) -> Run:
     search["step_size"].copy_(move.steps[0])
     gamma = schedules.GAMMA if isinstance(options["average"], str) else options["average"]
     weight = torch.where(move.explode, 1.0, schedules.average_weight(gamma, age + 1) * move.go)
-    news, reaches, place = [], [], 1
-    for bundle in work.bundles:
-        group = work.groups[bundle.group]
+    places = itertools.accumulate((len(bundle.params) for bundle in work.bundles), initial=1)
+    steps = [
+        scopes.step_sizes(options["scope"], move.steps * work.groups[bundle.group]["lr"], bundle, place)
+        for bundle, place in zip(work.bundles, places, strict=False)
+    ]
+
+    def moved(bundle: Bundle, step: Tensor | list[Tensor]) -> list[Tensor]:
+        group, bundle = work.groups[bundle.group], work.minimised(bundle)
         if group["momentum"]:
-            decay = group["momentum"] * (age > 0).to(age)
-            bundle = kernels.momentum_direction(bundle, move.go, decay, group["momentum"], group["nesterov"])
-        new = kernels.moved(
-            bundle, scopes.step_sizes(options["scope"], move.steps * group["lr"], bundle, place)
-        )
-        place += len(bundle.params)
-        reaches.append(kernels.displacements_sq(new, bundle.slot("anchor"), run.grad_sq))
-        news.append(new)
+            bundle = kernels.momentum_direction(bundle, group["momentum"], group["nesterov"])
+        return kernels.moved(bundle, step)
+
+    reaches = []
+    for bundle, step in zip(work.bundles, steps, strict=True):
+        momentum = work.groups[bundle.group]["momentum"]
+        if momentum:
+            kernels.update_momentum(work.minimised(bundle), move.go, momentum * (age > 0).to(age), momentum)
+        reaches.append(kernels.displacements_sq(moved(bundle, step), bundle.slot("anchor"), run.grad_sq))
     run, keep = tracking.moved(run, move, work.by_scope(reaches, -1), torch)
-    for bundle, new in zip(work.bundles, news, strict=True):
-        kernels.select(keep, new, bundle.points)
+    for bundle, step in zip(work.bundles, steps, strict=True):
+        kernels.select(keep, moved(bundle, step), bundle.points)
         kernels.lerp(bundle.points, bundle.slot("anchor"), move.explode)
-        kernels.lerp(bundle.slot("average"), bundle.points, weight)
+        if memory.averages(work.config):
+            kernels.lerp(bundle.slot("average"), bundle.points, weight)
         kernels.write_back(bundle)
     kernels.select(move.explode, search["buffers"], work.buffers)
     return run

@@ -290,6 +290,7 @@ def test_replays_of_the_long_run_are_seen_by_status() -> None:
     model = Regression()
     optimizer = ParameterFreeSGD(model.parameters(), 200, capturable=True)
     homes: set[int] = set()
+    done = snapshot(model)
     for step in range(220):  # replays beyond the end change nothing
         status = optimizer.status()
         if (status.phase == "train" and status.step > 60) or step >= 200:
@@ -316,3 +317,18 @@ def test_positional_closure_none_and_return_value() -> None:
     model.loss().backward()
     assert optimizer.step(None) is None
     assert optimizer.status().step == 1
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "names"),
+    [
+        ({}, {"anchor", "average"}),
+        ({"average": "last"}, {"anchor"}),
+        ({"momentum": 0.9}, {"anchor", "average", "momentum_buffer"}),
+        ({"plan": "certified", "schedule": "constant"}, {"anchor", "average", "lo", "hi"}),
+        ({"plan": "certified", "schedule": "linear"}, {"anchor", "grad_sum", "lo", "hi"}),
+    ],
+)
+def test_no_tensor_is_kept_in_vain(kwargs: dict[str, Any], names: set[str]) -> None:
+    _, optimizer = trained(64, **kwargs)
+    assert all(set(state) == names for state in optimizer.state.values())
