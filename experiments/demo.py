@@ -117,7 +117,7 @@ def _run_grid(task: Task, seed: int, setting: Setting) -> tuple[Run, pd.DataFram
     seconds = perf_counter() - started
     best = grid_a(grid, setting.schedule)
     curve = run_sgd(task, seed, setting, learning_rate=best.learning_rate, num_records=NUM_RECORDS).curve
-    message = f"lr = {best.learning_rate:g}" + (", grid widened" if grid.widened.any() else "")
+    message = f"lr {best.learning_rate:g}" + (", grid widened" if grid.widened.any() else "")
     cost = int(grid.num_grad_evals.sum())
     return Run(best.value, best.accuracy, cost, seconds, curve, message), grid
 

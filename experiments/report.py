@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from experiments.demo import TaskResult
 
 HEADERS = ("task", "method", "f - f*", "/ grid", "accuracy", "gradients", "seconds")
-LABELS = {"pfopt": "ParameterFreeSGD", "grid": "SGD grid, best", "dog": "DoG"}
+LABELS = {"pfopt": "ParameterFreeSGD", "grid": "SGD, best of grid", "dog": "DoG"}
 
 
 def demo_rows(results: list[TaskResult]) -> pd.DataFrame:
