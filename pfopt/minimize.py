@@ -71,8 +71,8 @@ def minimize(
             "train" it is the schedule of the long run.
         initial_step: smallest step size to consider, > 0 (plan "train": the first one to test). By default a
             tiny multiple of ‖x0‖/‖g0‖, or of 1/‖g0‖ from the origin.
-        alpha: > 1; the damping of the certificate.
-        beta: >= 0.
+        alpha: > 1; the damping of the certificate. Plan "certified" only: "train" has its own.
+        beta: >= 0; plan "certified" only.
         lipschitz: almost sure bound on the gradient norms; with ``delta`` it replaces alpha and beta by
             Theorem 14's alpha^(k), beta^(k), plan "certified" only.
         delta: probability in (0, 1) with which Theorem 14 may fail.
@@ -103,7 +103,8 @@ def minimize(
     driver = _Driver(oracle, anchor, callback)
 
     def config(stage_budget: int, stage_delta: float | None) -> Config:
-        alphas, betas = (alpha,) * 3, (beta,) * 3
+        damping = alpha if plan == "certified" else plans.ALPHA[plan]
+        alphas, betas = (damping,) * 3, (beta,) * 3
         if lipschitz is not None and stage_delta is not None:
             alphas, betas = theorem_constants(stage_budget, lipschitz, stage_delta)
         return Config(stage_budget, plan, schedule, alphas, betas)

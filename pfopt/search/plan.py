@@ -38,6 +38,10 @@ from pfopt.search.state import (
 )
 
 SMALLEST = {"certified": 8, "train": 16}  # total_steps; below, no probe is longer than the guess is worth
+ALPHA = {
+    "certified": 3.0,
+    "train": 1.5,
+}  # a short probe has more noise than a displacement at 3 would forgive
 FIRST_STAGE = 1024  # gradients of the first stage where the horizon is unknown
 FIRST_STEP = {"certified": 2.0**-20, "train": 2.0**-8}  # of ‖x_0‖/‖g_0‖, or of 1/‖g_0‖ at the origin
 SEARCH_SHARE = 0.25  # of the budget, at most; a search with signal ends far below it
@@ -48,8 +52,8 @@ CLEARLY = 2.0  # standard errors by which a loss must be lower to overrule the d
 
 
 def probe_length(total_steps: Any, xp: Any = np) -> Any:
-    """Gradients of a first probe of plan "train": B/200, at least 8, at most 64."""
-    return xp.clip(total_steps // 200, 4 if isinstance(total_steps, int) and total_steps < 64 else 8, 64)
+    """Gradients of a first probe of plan "train": B/200, at least 16 where that is no more than B/16, at most 64."""
+    return xp.clip(total_steps // 200, xp.clip(total_steps // 16, 4, 16), 64)
 
 
 def select_length(total_steps: Any) -> Any:

@@ -68,7 +68,7 @@ class Config(NamedTuple):
     total_steps: int  # B, gradients in all; the first stage's where the horizon is unknown
     plan: str = "train"  # "certified" | "train"
     schedule: str = "linear"  # "constant" | "linear"
-    alphas: tuple[float, ...] = (3.0, 3.0, 3.0)  # alpha^(k) for k = 2, 4, 8
+    alphas: tuple[float, ...] = (3.0, 3.0, 3.0)  # alpha^(k) for k = 2, 4, 8; plan "train" has plan.ALPHA
     betas: tuple[float, ...] = (0.0, 0.0, 0.0)  # beta^(k) for k = 2, 4, 8
     output: int = AVERAGE  # of plan "train": AVERAGE or LAST
     arbitrate: bool = (

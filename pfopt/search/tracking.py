@@ -123,9 +123,9 @@ def track(
     steps = xp.sqrt(xp.maximum(start_sq, run.distance_sq) / total_sq)
     factor = decay_factor(schedule, age, length - run.origin)
     cap = cap * cut**2
-    certified = xp.minimum(steps[:1] / alpha**0.5, cap * (age / vouched))
-    overall = xp.minimum(TRACKING * steps[:1], xp.maximum(certified, cap))
-    steps = factor * xp.concatenate([overall, SCOPE_TRACKING * steps[1:]])
+    certified = xp.minimum(steps / alpha**0.5, cap * (age / vouched))
+    wanted = xp.concatenate([TRACKING * steps[:1], SCOPE_TRACKING * steps[1:]])
+    steps = factor * xp.minimum(wanted, xp.maximum(certified, cap))
 
     run = _add_value(run, value, go & (run.step >= length - tail), xp)
     step = run.step + counts

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pfopt.search.plan import SMALLEST
+from pfopt.search.plan import ALPHA, SMALLEST
 
 
 def budget(value: Any, plan: str, name: str = "budget") -> int:
@@ -73,6 +73,10 @@ def constants(alpha: Any, beta: Any, lipschitz: Any, delta: Any, plan: str) -> N
     if not 1 < number("alpha", alpha) < math.inf:
         raise ValueError(f"alpha must be greater than 1 and finite, got {alpha!r}")
     at_least_zero("beta", beta)
+    if plan != "certified" and (alpha != ALPHA["certified"] or beta != 0):
+        raise ValueError(
+            f'alpha and beta need plan="certified", got alpha={alpha!r}, beta={beta!r}, plan={plan!r}'
+        )
     if (lipschitz is None) != (delta is None):
         raise ValueError(f"lipschitz and delta go together, got lipschitz={lipschitz!r}, delta={delta!r}")
     if lipschitz is not None:
@@ -110,7 +114,9 @@ def answer(returned: Any, x: NDArray[Any]) -> tuple[NDArray[Any], np.float64 | N
         value, returned = returned
         scalar = np.asarray(value)
         if scalar.ndim != 0 or scalar.dtype.kind not in "fiu":
-            raise TypeError(f"oracle must return a real scalar as value, got {value!r} of shape {scalar.shape}")
+            raise TypeError(
+                f"oracle must return a real scalar as value, got {value!r} of shape {scalar.shape}"
+            )
         value = np.float64(scalar.item())
     grad = np.asarray(returned)
     if grad.dtype.kind not in "fiu":

@@ -262,6 +262,7 @@ class ParameterFreeSGD(Optimizer):
             total_steps=plans.FIRST_STAGE if group["total_steps"] is None else group["total_steps"],
             plan=group["plan"],
             schedule=group["schedule"],
+            alphas=(plans.ALPHA[group["plan"]],) * 3,
             output=LAST if group["average"] == "last" else AVERAGE,
             arbitrate=group["average"] == "auto",
             endless=group["total_steps"] is None,

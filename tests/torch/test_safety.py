@@ -82,7 +82,7 @@ def test_a_fault_at_any_step(name: str, fault: str, forever: bool) -> None:
 @pytest.mark.parametrize("fault", ["grad nan", "loss nan"])
 def test_a_fault_in_every_phase(fault: str, forever: bool) -> None:
     """With losses there are candidates and, at the end, an average that stands still."""
-    steps = 520
+    steps = 2100
     whole, phases, copies = start(steps), [], []
     for _ in range(steps):
         phases.append(whole.optimizer.status().phase)
