@@ -7,7 +7,8 @@ Plan "train" spends little on the search and the rest on one run:
     search      probes of probe_length(B) gradients bisect the largest certified step size, the root. No signal
                 (theory: a small step is certified only after (alpha − 1) E‖g‖²/‖∇f‖² gradients): the probes
                 are lengthened.
-    select      where losses are given: short training runs with different caps, the lowest loss wins.
+    select      where losses are given: short training runs with two caps; the lower cap wins if its loss is
+                clearly lower.
     train       one run with capped certificate tracking (tracking.py), averaged as it goes.
     arbitrate   where losses are given: the average stands still for as long as the run's tail was, and is
                 returned unless the last iterates were better by more than the noise.
@@ -38,10 +39,7 @@ from pfopt.search.state import (
 )
 
 SMALLEST = {"certified": 8, "train": 16}  # total_steps; below, no probe is longer than the guess is worth
-ALPHA = {
-    "certified": 3.0,
-    "train": 1.5,
-}  # a short probe has more noise than a displacement at 3 would forgive
+ALPHA = {"certified": 3.0, "train": 1.5}  # at 3 a short probe does not see past its noise
 FIRST_STAGE = 1024  # gradients of the first stage where the horizon is unknown
 FIRST_STEP = {"certified": 2.0**-20, "train": 2.0**-8}  # of ‖x_0‖/‖g_0‖, or of 1/‖g_0‖ at the origin
 SEARCH_SHARE = 0.25  # of the budget, at most; a search with signal ends far below it
