@@ -48,7 +48,10 @@ def demo_rows(results: list[TaskResult]) -> pd.DataFrame:
 def print_demo(rows: pd.DataFrame, console: Console) -> None:
     """Print the table and what it says; a task's name stands above its methods, to fit 80 columns."""
     table = Table(
-        title="One run without a learning rate, against a grid of runs with one", box=box.SIMPLE_HEAD
+        title="One run without a learning rate, against a grid of runs with one",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
     )
     for header in HEADERS[1:]:
         table.add_column(header, justify="left" if header == "method" else "right", no_wrap=True)
