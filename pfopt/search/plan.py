@@ -184,7 +184,7 @@ def _finish_probe(config: Config, state: State, run: Run, xp: Any) -> tuple[Stat
     before, total = state.bracket, stage_steps(config, state, xp)
     accepted = bisection.accepts(config, before, run, state.initial_step, xp)
     bracket = bisection.advance(config, before, accepted, run, xp)
-    state = state._replace(bracket=bracket, losses=state.losses & (run.value_count == run.step))
+    state = state._replace(bracket=bracket, losses=state.losses & (run.value_count > 0))
 
     silent = bisection.is_silent(before, accepted, run, xp)
     longer = state._replace(

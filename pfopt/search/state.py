@@ -121,7 +121,7 @@ class State(NamedTuple):
     bracket: Bracket
     probe_length: Any  # plan "train": lengthened where there is no signal
     initial_step: Any  # eta_eps; 0 until the first gradient fixes it
-    losses: Any  # whether every gradient so far came with a loss
+    losses: Any  # whether every probe so far came with losses
     cap: Any  # exponent that bounds the long run's step size
     candidate: Any  # index of the cap now running in phase SELECT
     best: Any  # index of the best one so far

@@ -138,4 +138,4 @@ def test_processes_return_every_result_and_end_when_left() -> None:
     assert isinstance(results, Generator)
     next(results)
     results.close()
-    assert all(worker.join(10) is None and not worker.is_alive() for worker in active_children())
+    assert all(worker.join(60) is None and not worker.is_alive() for worker in active_children())
