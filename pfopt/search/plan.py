@@ -49,7 +49,7 @@ CLEARLY = 2.0  # standard errors by which a loss must be lower to overrule the d
 
 def probe_length(total_steps: Any, xp: Any = np) -> Any:
     """Gradients of a first probe of plan "train": B/200, at least 8, at most 64."""
-    return xp.clip(total_steps // 200, 4 if isinstance(total_steps, int) and total_steps < 64 else 8, 64)
+    return xp.clip(total_steps // 200, xp.where(total_steps < 64, 4, 8), 64)
 
 
 def select_length(total_steps: Any) -> Any:
