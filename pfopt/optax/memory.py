@@ -73,8 +73,8 @@ def fresh(
     certified, linear = config.plan == "certified", config.schedule == "linear"
     return ParameterFreeState(
         search=as_arrays(plans.init(config, scopes, jnp), dtype),
-        run=tracking.begin(scopes, dtype, jnp),
-        finished=tracking.begin(scopes, dtype, jnp),
+        run=as_arrays(tracking.begin(scopes, dtype, jnp), dtype),
+        finished=as_arrays(tracking.begin(scopes, dtype, jnp), dtype),
         root_distance_sq=jnp.zeros(1 + scopes, dtype),
         anchor_sq=zero() - 1,
         step_size=zero(),
@@ -108,13 +108,13 @@ def unflatten(flat: ParameterFreeState, like: ParameterFreeState) -> ParameterFr
 
 
 def as_arrays(record: Any, dtype: Any) -> Any:
-    """Numbers and arrays as arrays of the state's dtypes: bool, int32 and ``dtype``."""
+    """Copies as arrays of the state's dtypes, bool, int32 and ``dtype``: no buffer may be donated twice."""
 
     def convert(value: Any) -> jax.Array:
         kind = jnp.result_type(value)
         if not jnp.issubdtype(kind, jnp.bool_):
             kind = jnp.int32 if jnp.issubdtype(kind, jnp.integer) else dtype
-        return lax.convert_element_type(value, kind)
+        return jnp.array(value, kind)
 
     return jax.tree.map(convert, record)
 

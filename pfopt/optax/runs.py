@@ -6,8 +6,8 @@ Three rules keep a probe that diverged from spoiling the next one:
 * The displacement is measured from the parameters as they are seen, and a run's first move starts at the
   anchor itself, wherever the parameters landed: at worst one gradient was taken a rounding error away.
 * A frozen probe waits for its end at the anchor.
-* A probe that is farther away than ``FAR`` anchors and whose gradients outweigh its displacement diverges:
-  it is frozen like one that overflows, while the way back is still short.
+* A probe that is farther away than the parameters' dtype can return from, and whose gradients outweigh its
+  displacement, diverges: it is frozen like one that overflows, while the way back is still short.
 """
 
 from collections.abc import Callable
@@ -24,8 +24,6 @@ from pfopt.search import tracking
 from pfopt.search.certificate import certified
 from pfopt.search.state import Phase, Run, choose
 from pfopt.search.tracking import Move
-
-FAR = 2.0**10  # displacements, in ‖x_0‖, from which float32 still returns to within 1e-4 ‖x_0‖
 
 LOST = 2**16  # in the count of non-finite gradients: frozen for being lost
 
@@ -122,8 +120,8 @@ def _decide(
         seen = jnp.where(start | ~(searching | training), 0, seen)
         free = Move(jnp.ones_like(start), jnp.zeros_like(start), gradient.sq)
         run, _ = tracking.moved(run, free, seen, jnp)
-        lost = searching & (run.bad < LOST) & _is_lost(state, run)
-        run = run._replace(bad=jnp.where(lost, run.bad + LOST, run.bad))
+    lost = searching & (run.bad < LOST) & _is_lost(state, run, kernels.range_of_return(gradient.params))
+    run = run._replace(bad=jnp.where(lost, run.bad + LOST, run.bad))
     age = tracking.real(run.step - run.origin, run, jnp)
     weight = schedules.average_weight(0.0, tracking.real(run.step, run, jnp) + 1) * counts
     run, move = _measure(options, state, run, gradient, counts)
@@ -141,8 +139,8 @@ def _decide(
         weight=jnp.where(move.explode, 1, weight),
         ends=live & (run.step >= search.run_length),
     )
-    step_size = jnp.where(live, move.steps[0], state.step_size)
-    return state._replace(run=run, step_size=step_size), turn
+    step_size = jnp.where(searching | training, move.steps[0], state.step_size)
+    return state._replace(run=run, step_size=step_size, idle=state.idle + ~live), turn
 
 
 def _measure(
@@ -198,11 +196,11 @@ def _patience(options: Options) -> int:
     return 1 if options.config.plan == "certified" else tracking.PATIENCE
 
 
-def _is_lost(state: ParameterFreeState, run: Run) -> jax.Array:
+def _is_lost(state: ParameterFreeState, run: Run, far: float) -> jax.Array:
     """Whether a probe is far away and diverging: one with a signal is certified at alpha = 1."""
-    far = run.distance_sq[0] > FAR**2 * state.anchor_sq
+    away = run.distance_sq[0] > far**2 * state.anchor_sq
     carried = certified(plans.step_size(state.search, jnp), run.grad_sq[0], run.distance_sq[0], 1.0, 0.0)
-    return (run.step >= 2) & (state.anchor_sq > 0) & far & ~carried
+    return (run.step >= 2) & (state.anchor_sq > 0) & away & ~carried
 
 
 def _is_rare(state: ParameterFreeState, turn: Turn, gradient: Gradient) -> jax.Array:
@@ -228,11 +226,13 @@ def _settle(
     anchor = kernels.select(turn.latch, points, state.anchor)
     old = kernels.select(turn.restart, anchor, points)
     new, run = kernels.add(old, moves), state.run
-    if not state.grad_sum:
-        landing = kernels.rounded(new, gradient.params)
-        reach = kernels.distances_sq(landing, anchor, options.scope, run.distance_sq.dtype)
-        run, keep = tracking.moved(run, move, reach, jnp)
-        new = kernels.select(keep, new, old)
+    dtype = run.distance_sq.dtype
+    held = kernels.norms_sq(kernels.rounded(new, gradient.params), "global", dtype)
+    reach = kernels.distances_sq(new, anchor, options.scope, dtype)
+    reach = run.distance_sq if state.grad_sum else reach  # that of the dual sequence is measured already
+    reach = jnp.where(jnp.isfinite(held), reach, jnp.inf)
+    run, keep = tracking.moved(run, move, reach, jnp)
+    new = kernels.select(keep, new, old)
     frozen = turn.searching & (run.bad >= _patience(options))
     new = kernels.select(frozen | move.explode, anchor, new)
     averaged = old if options.config.plan == "certified" else new

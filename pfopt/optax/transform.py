@@ -3,6 +3,7 @@
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from pfopt.optax import checks, kernels, memory, runs
@@ -69,13 +70,15 @@ def scale_by_parameter_free(
         directions = wide(found)
         if decays:
             directions = kernels.add(directions, kernels.scale(points, options.weight_decay))
+        raw_sq = kernels.norms_sq(wide(updates), "global", dtype)[0]
+        sq = kernels.norms_sq(directions, options.scope, dtype)
         gradient = runs.Gradient(
             params=leaves,
             points=points,
             directions=directions,
             base=base_state,
-            raw_sq=kernels.norms_sq(wide(updates), "global", dtype)[0],
-            sq=kernels.norms_sq(directions, options.scope, dtype),
+            raw_sq=raw_sq,
+            sq=jnp.where(jnp.isfinite(raw_sq), sq, jnp.nan),  # whatever the base made of it
             value=loss,
         )
         flat, moves = runs.take(options, flat, gradient, renew)
