@@ -1,5 +1,8 @@
 """What one gradient does: kernels and search put together, in one pass over the leaves where nothing ends.
 
+A base such as Adam's gives directions of one length, in which a run that diverges would not show. Their norms
+count as if the base shrank no gradient of a run more than the first one.
+
 Updates are additive: from far away they miss the anchor, since p + (x_0 − p) is off by up to an ulp of p.
 Three rules keep a probe that diverged from spoiling the next one:
 
@@ -22,7 +25,7 @@ from pfopt.search import plan as plans
 from pfopt.search import schedule as schedules
 from pfopt.search import tracking
 from pfopt.search.certificate import certified
-from pfopt.search.state import Phase, Run, choose
+from pfopt.search.state import ANCHOR, Phase, Run, choose
 from pfopt.search.tracking import Move
 
 LOST = 2**16  # in the count of non-finite gradients: frozen for being lost
@@ -36,6 +39,7 @@ class Gradient(NamedTuple):
     directions: list[jax.Array]  # what the base made of it, weight decay included
     base: Any  # the base's state after it
     raw_sq: jax.Array  # shape=(), ‖g‖²
+    shrinkage: jax.Array  # shape=(), ‖g‖²/‖d‖², d being the base's direction; 1 for the gradient itself
     sq: jax.Array  # shape=(1 + scopes,), of the directions
     value: jax.Array | None  # shape=(), the loss
 
@@ -110,10 +114,15 @@ def _decide(
     latch = unlatched & counts
     anchor_sq = jnp.where(latch, seen[0], state.anchor_sq)  # an anchor that is not latched is the origin
 
+    shrinkage = jnp.where(start & counts, gradient.shrinkage, state.shrinkage)
+    hidden = jnp.where(counts, jnp.maximum(1, gradient.shrinkage / shrinkage), 1)
+    gradient = gradient._replace(sq=gradient.sq * hidden)
+
     found = plans.first_step(options.config, anchor_sq, gradient.sq[0], jnp)
     usable = counts & (search.initial_step == 0) & (gradient.sq[0] > 0) & jnp.isfinite(gradient.sq[0])
     search = search._replace(initial_step=jnp.where(usable, found, search.initial_step))
-    state = state._replace(search=search, anchor_sq=anchor_sq)
+    deploy = jnp.where(latch, ANCHOR, state.deploy)
+    state = state._replace(search=search, anchor_sq=anchor_sq, shrinkage=shrinkage, deploy=deploy)
 
     run = state.run
     if not state.grad_sum:

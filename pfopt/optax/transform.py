@@ -68,9 +68,9 @@ def scale_by_parameter_free(
             extra_args["value"] = value
         found, base_state = base.update(updates, state.base, params, **extra_args)
         directions = wide(found)
+        raw_sq, base_sq = (kernels.norms_sq(each, "global", dtype)[0] for each in (wide(updates), directions))
         if decays:
             directions = kernels.add(directions, kernels.scale(points, options.weight_decay))
-        raw_sq = kernels.norms_sq(wide(updates), "global", dtype)[0]
         sq = kernels.norms_sq(directions, options.scope, dtype)
         gradient = runs.Gradient(
             params=leaves,
@@ -78,6 +78,7 @@ def scale_by_parameter_free(
             directions=directions,
             base=base_state,
             raw_sq=raw_sq,
+            shrinkage=raw_sq / base_sq,
             sq=jnp.where(jnp.isfinite(raw_sq), sq, jnp.nan),  # whatever the base made of it
             value=loss,
         )

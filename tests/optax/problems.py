@@ -90,4 +90,4 @@ def all_finite(tree: Any) -> bool:
     return all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(tree))
 
 
-sgd = pfopt.optax.parameter_free_sgd
+sgd: Callable[..., Any] = pfopt.optax.parameter_free_sgd

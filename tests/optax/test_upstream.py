@@ -18,6 +18,10 @@ def momentum(total_steps: Any, momentum: Any, weight_decay: Any) -> optax.Gradie
     return pfopt.optax.parameter_free_sgd(total_steps, momentum=momentum, weight_decay=weight_decay)
 
 
+def adam(total_steps: Any) -> optax.GradientTransformationExtraArgs:
+    return pfopt.optax.parameter_free(optax.scale_by_adam(), total_steps)
+
+
 def heavy_ball(total_steps: Any) -> optax.GradientTransformationExtraArgs:
     return pfopt.optax.parameter_free(optax.trace(decay=0.5), total_steps)
 
@@ -29,6 +33,7 @@ WRAPPED = tuple(
         pfopt_sgd=(sgd, STEPS),
         pfopt_momentum=(momentum, {**STEPS, "momentum": 0.9, "weight_decay": 0.0}),
         pfopt_heavy_ball=(heavy_ball, STEPS),
+        pfopt_adam=(adam, STEPS),
     )
 )
 FEWER = upstream.rows(  # 10,000 steps: optax's own row for SGD has momentum, too
