@@ -1,0 +1,1 @@
+"""Short training programs; run them as ``python -m examples.<name>``."""

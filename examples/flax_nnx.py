@@ -1,0 +1,51 @@
+"""flax.nnx: ``nnx.Optimizer`` hands ``value`` on to the transformation."""
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+
+import pfopt.optax
+from examples import digits
+
+STEPS = 800
+
+
+class Network(nnx.Module):
+    """64 inputs, 64 hidden units, 10 outputs."""
+
+    def __init__(self, rngs: nnx.Rngs) -> None:
+        self.hidden = nnx.Linear(64, 64, rngs=rngs)
+        self.out = nnx.Linear(64, 10, rngs=rngs)
+
+    def __call__(self, images: jax.Array) -> jax.Array:
+        """Logits, shape=(n, 10)."""
+        return self.out(nnx.relu(self.hidden(images)))
+
+
+def loss(model: Network, images: jax.Array, labels: jax.Array) -> jax.Array:
+    """Mean cross-entropy."""
+    return optax.softmax_cross_entropy_with_integer_labels(model(images), labels).mean()
+
+
+@nnx.jit
+def step(model: Network, optimizer: nnx.Optimizer, images: jax.Array, labels: jax.Array) -> None:
+    """One gradient, with its loss."""
+    value, grads = nnx.value_and_grad(loss)(model, images, labels)
+    optimizer.update(model, grads, value=value)
+
+
+def main(steps: int = STEPS) -> float:
+    """Train and return the test accuracy."""
+    train, (images, labels) = digits.load()
+    model = Network(nnx.Rngs(0))
+    tx = pfopt.optax.parameter_free_sgd(steps, momentum=0.9)  # for optax.sgd(learning_rate, momentum=0.9)
+    optimizer = nnx.Optimizer(model, tx, wrt=nnx.Param)
+    for batch in digits.batches(train, steps):
+        step(model, optimizer, *batch)
+    print(pfopt.optax.status(nnx.as_pure(optimizer.opt_state)))
+    return float(jnp.mean(model(images).argmax(-1) == labels))
+
+
+if __name__ == "__main__":
+    print(f"test accuracy {main():.3f}")

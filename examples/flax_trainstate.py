@@ -1,0 +1,52 @@
+"""flax.linen: ``TrainState.apply_gradients`` passes no loss on, and none is needed."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+from flax.training.train_state import TrainState
+
+import pfopt.optax
+from examples import digits
+
+STEPS = 800
+
+
+class Network(nn.Module):
+    """64 inputs, 64 hidden units, 10 outputs."""
+
+    @nn.compact
+    def __call__(self, images: jax.Array) -> jax.Array:
+        """Logits, shape=(n, 10)."""
+        return nn.Dense(10)(nn.relu(nn.Dense(64)(images)))
+
+
+@jax.jit
+def step(state: TrainState, images: jax.Array, labels: jax.Array) -> TrainState:
+    """One gradient."""
+
+    def loss(params: Any) -> jax.Array:
+        scores = state.apply_fn(params, images)
+        return optax.softmax_cross_entropy_with_integer_labels(scores, labels).mean()
+
+    return state.apply_gradients(grads=jax.grad(loss)(state.params))
+
+
+def main(steps: int = STEPS) -> float:
+    """Train and return the test accuracy."""
+    train, (images, labels) = digits.load()
+    model = Network()
+    params = model.init(jax.random.key(0), images)
+    tx = pfopt.optax.parameter_free_sgd(steps, momentum=0.9)  # for optax.sgd(learning_rate, momentum=0.9)
+    state = TrainState.create(apply_fn=model.apply, params=params, tx=tx)
+    for batch in digits.batches(train, steps):
+        state = step(state, *batch)
+    print(pfopt.optax.status(state.opt_state))
+    scores = model.apply(pfopt.optax.eval_params(state.opt_state, state.params), images)
+    return float(jnp.mean(scores.argmax(-1) == labels))
+
+
+if __name__ == "__main__":
+    print(f"test accuracy {main():.3f}")

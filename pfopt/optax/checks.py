@@ -1,0 +1,134 @@
+"""Checks of what a caller passes in: each message names the argument, what is allowed and what came."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.core import Tracer
+
+from pfopt.optax.memory import Options
+from pfopt.search import plan as plans
+from pfopt.search import schedule as schedules
+from pfopt.search import validate
+from pfopt.search.state import AVERAGE, LAST, Config
+
+PARAMS_MISSING = (
+    "params must be passed to update(updates, state, params), which measures the distance from the anchor, "
+    "got None"
+)
+
+
+def options(
+    total_steps: Any,
+    *,
+    plan: str,
+    schedule: str,
+    momentum: Any,
+    nesterov: bool,
+    weight_decay: Any,
+    average: Any,
+    scope: str,
+) -> Options:
+    """The options of a transformation; numbers that are traced cannot be checked."""
+    validate.one_of("plan", plan, ("train", "certified"))
+    validate.one_of("schedule", schedule, ("linear", "constant"))
+    if scope == "group":
+        raise ValueError(
+            'scope must be "auto", "global" or "tensor", got "group": for groups, give optax.partition one '
+            "transformation per label"
+        )
+    validate.one_of("scope", scope, ("auto", "global", "tensor"))
+    if not isinstance(nesterov, bool):
+        raise TypeError(f"nesterov must be True or False, got {nesterov!r}")
+    momentum, weight_decay, average = _number(momentum), _number(weight_decay), _number(average)
+    if is_known(momentum):
+        validate.fraction("momentum", momentum)
+        if nesterov and momentum == 0:
+            raise ValueError(f"nesterov=True needs momentum greater than 0, got momentum={momentum!r}")
+    if is_known(weight_decay):
+        validate.at_least_zero("weight_decay", weight_decay)
+    if isinstance(average, str):
+        if average not in ("auto", "last"):
+            raise ValueError(f"average must be 'auto', 'last' or a number gamma >= 0, got {average!r}")
+    elif is_known(average):
+        validate.at_least_zero("average", average)
+    if plan == "certified":
+        _certified(total_steps, momentum, scope, average)
+    config = Config(
+        total_steps=plans.FIRST_STAGE if total_steps is None else _steps(total_steps, plan),
+        plan=plan,
+        schedule=schedule,
+        alphas=(plans.ALPHA[plan],) * 3,
+        output=LAST if isinstance(average, str) and average == "last" else AVERAGE,
+        arbitrate=isinstance(average, str) and average == "auto",
+        endless=total_steps is None,
+    )
+    gamma = schedules.GAMMA if isinstance(average, str) else average
+    return Options(
+        config, momentum, nesterov, weight_decay, gamma, "global" if plan == "certified" else scope
+    )
+
+
+def base(given: Any) -> optax.GradientTransformationExtraArgs:
+    """A transformation that makes a direction of a gradient."""
+    if not isinstance(given, optax.GradientTransformation):
+        raise TypeError(
+            "base must be a GradientTransformation that leaves the sign alone, such as "
+            f"optax.scale_by_adam(), got {given!r}"
+        )
+    return optax.with_extra_args_support(given)
+
+
+def is_known(value: Any) -> bool:
+    """Whether a number's value is there to be looked at."""
+    return not isinstance(value, Tracer)
+
+
+def is_absent(value: Any) -> bool:
+    """Whether a number is known to be 0, so that what it multiplies can be left out."""
+    return is_known(value) and value == 0
+
+
+def params(given: Any) -> None:
+    """Parameters are floating-point or complex and, where they can be looked at, finite."""
+    for path, leaf in jax.tree_util.tree_leaves_with_path(given):
+        name = jax.tree_util.keystr(path) or "its only leaf"
+        if not (hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jnp.inexact)):
+            came = getattr(leaf, "dtype", type(leaf).__name__)
+            raise TypeError(f"params must be floating-point or complex arrays, got {came} at {name}")
+        if isinstance(leaf, (jax.Array, np.ndarray)) and is_known(leaf) and not jnp.isfinite(leaf).all():
+            raise ValueError(f"params must be finite, got NaN or infinity at {name}")
+
+
+def loss(given: Any, dtype: Any) -> jax.Array | None:
+    """A real scalar loss in the dtype of the statistics."""
+    if given is None:
+        return None
+    array = jnp.asarray(given)
+    if array.size != 1:
+        raise ValueError(f"value must be a scalar, got shape {array.shape}")
+    if not (jnp.issubdtype(array.dtype, jnp.floating) or jnp.issubdtype(array.dtype, jnp.integer)):
+        raise TypeError(f"value must be a real number, got dtype {array.dtype}")
+    return array.reshape(()).astype(dtype)
+
+
+def _certified(total_steps: Any, momentum: Any, scope: str, average: Any) -> None:
+    if total_steps is None:
+        raise ValueError('total_steps must be an integer where plan="certified", got None')
+    plain = isinstance(average, str) and average == "auto"
+    if not (is_known(momentum) and momentum == 0 and scope in ("auto", "global") and plain):
+        raise ValueError(
+            'plan="certified" is plain SGD: momentum must be 0, scope "auto" or "global" and average "auto", '
+            f"got momentum={momentum!r}, scope={scope!r}, average={average!r}"
+        )
+
+
+def _steps(value: Any, plan: str) -> Any:
+    return validate.budget(value, plan, "total_steps") if is_known(value) else value
+
+
+def _number(value: Any) -> Any:
+    """Arrays that hold a number, as ``optax.inject_hyperparams`` makes them, as Python numbers."""
+    return value.item() if isinstance(value, jax.Array) and is_known(value) and value.ndim == 0 else value

@@ -1,0 +1,258 @@
+"""What one gradient does: kernels and search put together, in one pass over the leaves where nothing ends.
+
+A base such as Adam's gives directions of one length, in which a run that diverges would not show. Their norms
+count as if the base shrank no gradient of a run more than the first one.
+
+Updates are additive: from far away they miss the anchor, since p + (x_0 − p) is off by up to an ulp of p.
+Three rules keep a probe that diverged from spoiling the next one:
+
+* The displacement is measured from the parameters as they are seen, and a run's first move starts at the
+  anchor itself, wherever the parameters landed: at worst one gradient was taken a rounding error away.
+* A frozen probe waits for its end at the anchor.
+* A probe that is farther away than the parameters' dtype can return from, and whose gradients outweigh its
+  displacement, diverges: it is frozen like one that overflows, while the way back is still short.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from pfopt.optax import ending, kernels
+from pfopt.optax.memory import Options, ParameterFreeState, when
+from pfopt.search import plan as plans
+from pfopt.search import schedule as schedules
+from pfopt.search import tracking
+from pfopt.search.certificate import certified
+from pfopt.search.state import ANCHOR, Phase, Run, choose
+from pfopt.search.tracking import Move
+
+LOST = 2**16  # in the count of non-finite gradients: frozen for being lost
+
+
+class Gradient(NamedTuple):
+    """One gradient, as lists of wide leaves."""
+
+    params: list[jax.Array]  # what the user sees, not wide
+    points: list[jax.Array]  # the iterate at which it was taken
+    directions: list[jax.Array]  # what the base made of it, weight decay included
+    base: Any  # the base's state after it
+    raw_sq: jax.Array  # shape=(), ‖g‖²
+    shrinkage: jax.Array  # shape=(), ‖g‖²/‖d‖², d being the base's direction; 1 for the gradient itself
+    sq: jax.Array  # shape=(1 + scopes,), of the directions
+    value: jax.Array | None  # shape=(), the loss
+
+
+class Turn(NamedTuple):
+    """What the controller made of one gradient; all scalars."""
+
+    move: Move
+    searching: jax.Array
+    training: jax.Array
+    latch: jax.Array  # the anchor is where the parameters are now
+    restart: jax.Array  # the first gradient of a run or stretch: it moves the anchor
+    decay: Any  # of the momentum
+    weight: jax.Array  # of the new point in the average; plan "certified": of the old one
+    ends: jax.Array  # the run has taken its last gradient
+
+
+def take(
+    options: Options, state: ParameterFreeState, gradient: Gradient, renew: Callable[[list[jax.Array]], Any]
+) -> tuple[ParameterFreeState, list[jax.Array]]:
+    """Take one gradient.
+
+    Args:
+        options: what the caller fixed.
+        state: with lists of leaves for trees.
+        gradient: what was seen.
+        renew: the state of the base direction at an anchor.
+
+    Returns:
+        The next state, and what to add to the points.
+    """
+    state, turn = _decide(options, state, gradient)
+    plan, scope = options.config.plan, options.scope
+    directions = gradient.directions
+    if state.velocity:
+        new = kernels.velocities(state.velocity, directions, turn.decay, options.momentum)
+        velocity = kernels.select(turn.move.go & turn.training, new, state.velocity)
+        state = state._replace(velocity=velocity)
+        if options.nesterov:
+            velocity = kernels.velocities(velocity, directions, options.momentum, options.momentum)
+        directions = kernels.select(turn.training, velocity, directions)
+    if state.grad_sum:
+        state, turn = _measure_dual(state, turn, directions)
+
+    moves = kernels.moves(directions, turn.move.steps, scope)
+    moves = kernels.select(turn.move.go, moves, [jnp.zeros_like(move) for move in moves])
+    rare = _is_rare(state, turn, gradient)
+    averaged = gradient.points if plan == "certified" else kernels.add(gradient.points, moves)
+    average = kernels.lerp(state.average, averaged, jnp.where(rare, 0, turn.weight))
+
+    def settle(
+        held: tuple[ParameterFreeState, list[jax.Array]],
+    ) -> tuple[ParameterFreeState, list[jax.Array]]:
+        return _settle(options, turn, gradient, renew, *held)
+
+    base = jax.tree.map(lambda new, old: jnp.where(turn.move.go, new, old), gradient.base, state.base)
+    return when(rare, settle, (state._replace(average=average, base=base), moves))
+
+
+def _decide(
+    options: Options, state: ParameterFreeState, gradient: Gradient
+) -> tuple[ParameterFreeState, Turn]:
+    """Everything about a gradient that takes scalars only."""
+    search = state.search
+    live = search.phase != Phase.DONE
+    searching = search.phase == Phase.SEARCH
+    training = (search.phase == Phase.TRAIN) | (search.phase == Phase.SELECT)
+    counts = live & (gradient.raw_sq != 0) & (state.run.step < search.run_length)
+    start = state.run.step == state.run.origin
+    seen = kernels.distances_sq(gradient.points, state.anchor, options.scope, gradient.sq.dtype)
+    unlatched = state.anchor_sq < 0
+    latch = unlatched & counts
+    anchor_sq = jnp.where(latch, seen[0], state.anchor_sq)  # an anchor that is not latched is the origin
+
+    shrinkage = jnp.where(start & counts, gradient.shrinkage, state.shrinkage)
+    hidden = jnp.where(counts, jnp.maximum(1, gradient.shrinkage / shrinkage), 1)
+    gradient = gradient._replace(sq=gradient.sq * hidden)
+
+    found = plans.first_step(options.config, anchor_sq, gradient.sq[0], jnp)
+    usable = counts & (search.initial_step == 0) & (gradient.sq[0] > 0) & jnp.isfinite(gradient.sq[0])
+    search = search._replace(initial_step=jnp.where(usable, found, search.initial_step))
+    deploy = jnp.where(latch, ANCHOR, state.deploy)
+    state = state._replace(search=search, anchor_sq=anchor_sq, shrinkage=shrinkage, deploy=deploy)
+
+    run = state.run
+    if not state.grad_sum:
+        seen = jnp.where(start | ~(searching | training), 0, seen)
+        free = Move(jnp.ones_like(start), jnp.zeros_like(start), gradient.sq)
+        run, _ = tracking.moved(run, free, seen, jnp)
+    lost = searching & (run.bad < LOST) & _is_lost(state, run, kernels.range_of_return(gradient.params))
+    run = run._replace(bad=jnp.where(lost, run.bad + LOST, run.bad))
+    age = tracking.real(run.step - run.origin, run, jnp)
+    weight = schedules.average_weight(0.0, tracking.real(run.step, run, jnp) + 1) * counts
+    run, move = _measure(options, state, run, gradient, counts)
+    if gradient.value is not None:  # a lost probe did not lack losses
+        run = run._replace(value_count=run.value_count + (counts & searching & (run.bad >= LOST)))
+    if options.config.plan == "train":
+        weight = schedules.average_weight(options.gamma, age + 1) * (move.go & training)
+    turn = Turn(
+        move=move,
+        searching=searching,
+        training=training,
+        latch=latch,
+        restart=start & (searching | training) & (latch | ~unlatched),
+        decay=options.momentum * (age > 0),
+        weight=jnp.where(move.explode, 1, weight),
+        ends=live & (run.step >= search.run_length),
+    )
+    step_size = jnp.where(searching | training, move.steps[0], state.step_size)
+    return state._replace(run=run, step_size=step_size, idle=state.idle + ~live), turn
+
+
+def _measure(
+    options: Options, state: ParameterFreeState, run: Run, gradient: Gradient, counts: jax.Array
+) -> tuple[Run, Move]:
+    """The search's own account of the gradient, whatever the phase."""
+    config, search = options.config, state.search
+    length, value = search.run_length, gradient.value
+    schedule = config.schedule if config.plan == "certified" else "constant"
+    taken = tracking.real(run.step, run, jnp)
+    step_size = plans.step_size(search, jnp) * schedules.dual_factor(schedule, taken, length)
+    patience = _patience(options)
+    probed = tracking.probe(run, gradient.sq, value, counts, step_size=step_size, patience=patience, xp=jnp)
+    if config.plan == "certified":
+        return probed
+    tracked = tracking.track(
+        run,
+        gradient.sq,
+        value,
+        counts,
+        cap=plans.cap_size(search, jnp),
+        vouched=search.probe_length,
+        alpha=config.alphas[0],
+        root_distance_sq=state.root_distance_sq,
+        length=length,
+        tail=plans.tail(config, search, jnp),
+        schedule=config.schedule,
+        xp=jnp,
+    )
+    stood = tracking.stand(run, jnp.full((), jnp.nan, run.value_sum.dtype) if value is None else value, jnp)
+    still = Move(jnp.zeros_like(counts), jnp.zeros_like(counts), jnp.zeros_like(gradient.sq))
+    standing = search.phase == Phase.ARBITRATE
+    searching = search.phase == Phase.SEARCH
+
+    def pick(probe: Any, stand: Any, track: Any) -> Any:
+        return choose(jnp, searching, probe, choose(jnp, standing, stand, track))
+
+    return pick(probed[0], stood, tracked[0]), pick(probed[1], still, tracked[1])
+
+
+def _measure_dual(
+    state: ParameterFreeState, turn: Turn, directions: list[jax.Array]
+) -> tuple[ParameterFreeState, Turn]:
+    """The certificate of the "linear" schedule is that of the constant-step sequence x_0 − eta sum g_i."""
+    sums = kernels.select(turn.move.go, kernels.add(state.grad_sum, directions), state.grad_sum)
+    reach = kernels.scale(sums, plans.step_size(state.search, jnp))
+    dtype = state.run.distance_sq.dtype
+    run, keep = tracking.moved(state.run, turn.move, kernels.norms_sq(reach, "global", dtype), jnp)
+    return state._replace(run=run, grad_sum=sums), turn._replace(move=turn.move._replace(go=keep))
+
+
+def _patience(options: Options) -> int:
+    return 1 if options.config.plan == "certified" else tracking.PATIENCE
+
+
+def _is_lost(state: ParameterFreeState, run: Run, far: float) -> jax.Array:
+    """Whether a probe is far away and diverging: one with a signal is certified at alpha = 1."""
+    away = run.distance_sq[0] > far**2 * state.anchor_sq
+    carried = certified(plans.step_size(state.search, jnp), run.grad_sq[0], run.distance_sq[0], 1.0, 0.0)
+    return (run.step >= 2) & (state.anchor_sq > 0) & away & ~carried
+
+
+def _is_rare(state: ParameterFreeState, turn: Turn, gradient: Gradient) -> jax.Array:
+    """Whether there is more to do than to move: a run begins or ends, or the move might overflow."""
+    run = state.run
+    reach = jnp.sqrt(run.distance_sq[0]) + jnp.max(turn.move.steps) * jnp.sqrt(run.grad_sq[0])
+    reach = reach + jnp.sqrt(jnp.maximum(state.anchor_sq, 0))
+    risky = turn.move.go & ~(reach < kernels.largest(gradient.params, reach.dtype))
+    frozen = turn.searching & (run.bad > 0)
+    return turn.latch | turn.restart | turn.move.explode | turn.ends | frozen | risky
+
+
+def _settle(
+    options: Options,
+    turn: Turn,
+    gradient: Gradient,
+    renew: Callable[[list[jax.Array]], Any],
+    state: ParameterFreeState,
+    moves: list[jax.Array],
+) -> tuple[ParameterFreeState, list[jax.Array]]:
+    """What ``take`` leaves undone in a rare step."""
+    points, move = gradient.points, turn.move
+    anchor = kernels.select(turn.latch, points, state.anchor)
+    old = kernels.select(turn.restart, anchor, points)
+    new, run = kernels.add(old, moves), state.run
+    dtype = run.distance_sq.dtype
+    held = kernels.norms_sq(kernels.rounded(new, gradient.params), "global", dtype)
+    reach = kernels.distances_sq(new, anchor, options.scope, dtype)
+    reach = run.distance_sq if state.grad_sum else reach  # that of the dual sequence is measured already
+    reach = jnp.where(jnp.isfinite(held), reach, jnp.inf)
+    run, keep = tracking.moved(run, move, reach, jnp)
+    new = kernels.select(keep, new, old)
+    frozen = turn.searching & (run.bad >= _patience(options))
+    new = kernels.select(frozen | move.explode, anchor, new)
+    averaged = old if options.config.plan == "certified" else new
+    average = kernels.lerp(state.average, averaged, turn.weight)
+    base = jax.tree.map(lambda new, old: jnp.where(move.explode, new, old), renew(anchor), state.base)
+    state = state._replace(run=run, anchor=anchor, average=average, base=base)
+
+    def finish(
+        held: tuple[ParameterFreeState, list[jax.Array]],
+    ) -> tuple[ParameterFreeState, list[jax.Array]]:
+        return ending.finish(options, renew, *held)
+
+    state, new = when(turn.ends, finish, (state, new))
+    return state, [a - b for a, b in zip(new, points, strict=True)]

@@ -1,0 +1,243 @@
+"""The transformations: thin shells around ``runs.take``, built as optax builds its own."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from pfopt.optax import checks, kernels, memory, runs
+from pfopt.optax.memory import ParameterFreeState
+from pfopt.search.state import Phase
+
+
+def scale_by_parameter_free(
+    base: optax.GradientTransformation,
+    total_steps: int | None,
+    *,
+    plan: str = "train",
+    schedule: str = "linear",
+    momentum: float = 0.0,
+    nesterov: bool = False,
+    weight_decay: float = 0.0,
+    average: str | float = "auto",
+    scope: str = "auto",
+) -> optax.GradientTransformationExtraArgs:
+    """Scale a base direction by the step size that the search finds, at every restart from the anchor.
+
+    The form of ``parameter_free`` that, like every ``scale_by_*``, leaves the sign to a later link:
+    ``parameter_free(base, total_steps) == chain(scale_by_parameter_free(base, total_steps), scale(-1.0))``.
+    See there for arguments and errors.
+    """
+    options = checks.options(
+        total_steps,
+        plan=plan,
+        schedule=schedule,
+        momentum=momentum,
+        nesterov=nesterov,
+        weight_decay=weight_decay,
+        average=average,
+        scope=scope,
+    )
+    base = checks.base(base)
+    has_momentum, decays = not checks.is_absent(options.momentum), not checks.is_absent(options.weight_decay)
+
+    def init(params: Any) -> ParameterFreeState:
+        checks.params(params)
+        return memory.fresh(options, base, params, has_momentum)
+
+    def update(
+        updates: Any, state: Any, params: Any = None, *, value: Any = None, **extra_args: Any
+    ) -> tuple[Any, ParameterFreeState]:
+        if params is None:
+            raise ValueError(checks.PARAMS_MISSING)
+        leaves, structure = jax.tree.flatten(params)
+        flat = memory.flatten(state)
+        points, dtype = kernels.iterates(leaves, flat.iterate), flat.anchor_sq.dtype
+
+        def wide(tree: Any) -> list[jax.Array]:
+            found = structure.flatten_up_to(tree)
+            return [kernels.widen(leaf, like) for leaf, like in zip(found, leaves, strict=True)]
+
+        def renew(anchor: list[jax.Array]) -> Any:
+            cast = [x.astype(leaf.dtype) for x, leaf in zip(anchor, leaves, strict=True)]
+            return base.init(structure.unflatten(cast))
+
+        loss = checks.loss(value, dtype)
+        if value is not None:
+            extra_args["value"] = value
+        found, base_state = base.update(updates, state.base, params, **extra_args)
+        directions = wide(found)
+        raw_sq, base_sq = (kernels.norms_sq(each, "global", dtype)[0] for each in (wide(updates), directions))
+        if decays:
+            directions = kernels.add(directions, kernels.scale(points, options.weight_decay))
+        sq = kernels.norms_sq(directions, options.scope, dtype)
+        gradient = runs.Gradient(
+            params=leaves,
+            points=points,
+            directions=directions,
+            base=base_state,
+            raw_sq=raw_sq,
+            shrinkage=raw_sq / base_sq,
+            sq=jnp.where(jnp.isfinite(raw_sq), sq, jnp.nan),  # whatever the base made of it
+            value=loss,
+        )
+        flat, moves = runs.take(options, flat, gradient, renew)
+        flat = flat._replace(iterate=kernels.kept(leaves, kernels.add(points, moves)))
+        scaled = kernels.updates(leaves, points, moves, done=state.search.phase == Phase.DONE)
+        return structure.unflatten([-update for update in scaled]), memory.unflatten(flat, state)
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
+def scale_by_parameter_free_sgd(
+    total_steps: int | None, **options: Any
+) -> optax.GradientTransformationExtraArgs:
+    """``scale_by_parameter_free`` of the gradient itself."""
+    return scale_by_parameter_free(optax.identity(), total_steps, **options)
+
+
+def parameter_free(
+    base: optax.GradientTransformation,
+    total_steps: int | None,
+    *,
+    plan: str = "train",
+    schedule: str = "linear",
+    momentum: float = 0.0,
+    nesterov: bool = False,
+    weight_decay: float = 0.0,
+    average: str | float = "auto",
+    scope: str = "auto",
+) -> optax.GradientTransformationExtraArgs:
+    """Any base direction with a step size that is searched: no learning rate to tune, one run.
+
+    The base turns gradients g into directions d, for example ``optax.scale_by_adam()``. In the search d takes
+    the place of g, and the base's state begins anew at every restart from the anchor. See
+    ``parameter_free_sgd`` for what is done with the budget.
+
+    Args:
+        base: a transformation that leaves the sign alone: a ``scale_by_*`` or a chain that ends before the
+            learning rate.
+        total_steps: number of gradients that the whole method may use; ``None`` where it is unknown: budgets
+            double, each from the last returned point.
+        plan: "train" or "certified".
+        schedule: "linear" or "constant": of the long run, or of the probes of plan "certified".
+        momentum: m in [0, 1), normalised, v = m v + (1 − m) d; in the long run only.
+        nesterov: Nesterov momentum; needs ``momentum > 0``.
+        weight_decay: weight_decay · x is added to the direction: decoupled where the base rescales gradients.
+        average: "auto", "last" or a number gamma >= 0, see ``parameter_free_sgd``.
+        scope: "auto", "global" or "tensor", see ``parameter_free_sgd``.
+
+    Returns:
+        A ``GradientTransformationExtraArgs``, the last link of a chain.
+
+    Raises:
+        TypeError, ValueError: an argument is wrong; the message names it, what is allowed and what came.
+
+    Examples:
+        >>> import optax, pfopt.optax
+        >>> tx = pfopt.optax.parameter_free(optax.scale_by_adam(), total_steps=1000)
+
+    References:
+        Carmon and Hinder, `Making SGD Parameter-Free <https://arxiv.org/abs/2205.02160>`_, COLT 2022
+    """
+    scaled = scale_by_parameter_free(
+        base,
+        total_steps,
+        plan=plan,
+        schedule=schedule,
+        momentum=momentum,
+        nesterov=nesterov,
+        weight_decay=weight_decay,
+        average=average,
+        scope=scope,
+    )
+    return optax.chain(scaled, optax.scale(-1.0))
+
+
+def parameter_free_sgd(
+    total_steps: int | None,
+    *,
+    plan: str = "train",
+    schedule: str = "linear",
+    momentum: float = 0.0,
+    nesterov: bool = False,
+    weight_decay: float = 0.0,
+    average: str | float = "auto",
+    scope: str = "auto",
+) -> optax.GradientTransformationExtraArgs:
+    r"""SGD that finds its step size: no learning rate to tune, one run of ``total_steps`` gradients.
+
+    Plan "train" spends a few per cent of the budget on short probes that bisect the largest certified step
+    size, and the rest on one annealed run
+
+    .. math::
+        v_t = m v_{t-1} + (1-m) g_t, \qquad
+        x_{t+1} = x_t - \min\Big(\tfrac{c \max(r^*/10,\, \bar r_t)}{\sqrt{G_t}},\, \eta_{\max}\Big)
+        \tfrac{T-t}{T}\, v_t
+
+    with :math:`\bar r_t` the largest displacement from the anchor and :math:`G_t` the recent gradients'
+    :math:`t\,\|g\|^2`. The update of the last gradient lands on the returned point; later ones are zero. Plan
+    "certified" is Algorithm 1 of Carmon and Hinder as it stands.
+
+    ``update(grads, state, params)`` is all it takes. Where ``value=loss`` is passed at every update as well,
+    it chooses between caps of the step size, and between the average and the last iterate.
+
+    Args:
+        total_steps: number of gradients that the whole method may use, at least 16 (plan "certified": 8);
+            ``None`` where it is unknown: budgets double, each from the last returned point.
+        plan: "train" or "certified".
+        schedule: "linear" or "constant": of the long run, or of the probes of plan "certified".
+        momentum: m in [0, 1), normalised, so that a step size means the same with and without it. The long
+            run uses it, the probes do not.
+        nesterov: Nesterov momentum; needs ``momentum > 0``.
+        weight_decay: L2 penalty, >= 0: weight_decay · x is added to the gradient.
+        average: what is returned: a number gamma >= 0, the polynomial average with that weight; "last", the
+            last iterate; "auto", the average or, where losses are given, the better one.
+        scope: over what displacement and gradients are estimated in the long run: "global", "tensor" or
+            "auto", the larger one of both. Plan "certified" is always global. For groups, give
+            ``optax.partition`` one transformation per label.
+
+    Returns:
+        A ``GradientTransformationExtraArgs``. Its state holds two copies of the parameters (plan "certified":
+        four, and one more with schedule "linear"), one more with momentum, and a float32 copy of
+        half-precision parameters; statistics are float32, or float64 where parameters are.
+
+    Raises:
+        TypeError, ValueError: an argument is wrong; the message names it, what is allowed and what came.
+            Inside a traced program nothing raises: non-finite gradients and losses end a probe, the anchor is
+            intact, and ``status`` says in a sentence what happened.
+
+    Examples:
+        >>> import jax, jax.numpy as jnp, optax, pfopt.optax
+        >>> tx = pfopt.optax.parameter_free_sgd(total_steps=200)
+        >>> params = jnp.zeros(3)
+        >>> state = tx.init(params)
+        >>> @jax.jit
+        ... def step(params, state):
+        ...     grads = jax.grad(lambda x: jnp.sum((x - 1.0) ** 2))(params)
+        ...     updates, state = tx.update(grads, state, params)
+        ...     return optax.apply_updates(params, updates), state
+        >>> for _ in range(200):
+        ...     params, state = step(params, state)
+        >>> pfopt.optax.status(state).phase
+        'done'
+
+    References:
+        Carmon and Hinder, `Making SGD Parameter-Free <https://arxiv.org/abs/2205.02160>`_, COLT 2022
+
+    Note:
+        Displacements are measured from ``params`` as ``update`` sees them. Make it the last link of a chain:
+        what rescales its updates changes the run. A gradient that is exactly zero everywhere spends nothing.
+    """
+    return parameter_free(
+        optax.identity(),
+        total_steps,
+        plan=plan,
+        schedule=schedule,
+        momentum=momentum,
+        nesterov=nesterov,
+        weight_decay=weight_decay,
+        average=average,
+        scope=scope,
+    )

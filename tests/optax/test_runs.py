@@ -1,0 +1,214 @@
+"""What one gradient does: faults, zeros, landings, and what torch does with the same gradients."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import torch
+
+import pfopt.optax
+import pfopt.torch
+from tests.optax.problems import (
+    INPUTS,
+    START,
+    TARGETS,
+    all_finite,
+    close,
+    loss,
+    regression,
+    sgd,
+    stepper,
+    train,
+)
+
+PLANS: dict[str, dict[str, Any]] = {
+    "train": {},
+    "train, global": {"scope": "global", "momentum": 0.9},
+    "train, last": {"scope": "tensor", "average": "last"},
+    "train, constant": {"schedule": "constant", "momentum": 0.9, "nesterov": True},
+    "certified": {"plan": "certified", "schedule": "constant"},
+    "certified, linear": {"plan": "certified"},
+}
+FAULTS = {"nan": jnp.nan, "inf": jnp.inf, "-inf": -jnp.inf}
+
+
+@pytest.mark.parametrize("name", list(PLANS))
+def test_a_fault_at_any_step(name: str) -> None:
+    tx, steps, at_anchor = sgd(32, **PLANS[name]), 32, float(loss(regression()))
+    for fault in FAULTS.values():
+        for forever in (False, True):
+            for when in range(0, steps, 3):
+                factors = jnp.ones(steps).at[when].set(fault)
+                factors = jnp.where(forever & (jnp.arange(steps) > when), fault, factors)
+                params, state, points = _run(name, tx, factors)
+                assert all_finite(points), (fault, forever, when)
+                assert pfopt.optax.status(state).phase == "done"
+                assert loss(params) <= at_anchor * (1 + 1e-5), (fault, forever, when)
+
+
+RUNS: dict[str, Any] = {}
+
+
+def _run(name: str, tx: Any, factors: Any) -> Any:
+    """One compilation per plan."""
+    if name not in RUNS:
+
+        def whole(factors: Any) -> Any:
+            def turn(held: Any, factor: Any) -> Any:
+                params, state = held
+                grads = optax.tree.scale(factor, jax.grad(loss)(params))
+                updates, state = tx.update(grads, state, params)
+                params = optax.apply_updates(params, updates)
+                return (params, state), params
+
+            (params, state), points = jax.lax.scan(turn, (regression(), tx.init(regression())), factors)
+            return params, state, points
+
+        RUNS[name] = jax.jit(whole)
+    return RUNS[name](factors)
+
+
+@pytest.mark.parametrize("name", list(PLANS))
+def test_nothing_but_faults_returns_the_anchor(name: str) -> None:
+    params, state, _ = _run(name, sgd(32, **PLANS[name]), jnp.full(32, jnp.nan))
+    assert pfopt.optax.status(state).phase == "done"
+    close(params, regression())
+
+
+@pytest.mark.parametrize("scale", [1e-12, 1e-3, 1e3, 1e12])
+@pytest.mark.parametrize("name", ["train", "certified"])
+def test_any_scale_of_the_objective(name: str, scale: float) -> None:
+    plain, _, _ = _run(name, sgd(32, **PLANS[name]), jnp.ones(32))
+    scaled, _, _ = _run(name, sgd(32, **PLANS[name]), jnp.full(32, scale))
+    close(scaled, plain, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("power", [-20, 7])
+@pytest.mark.parametrize("name", list(PLANS))
+def test_powers_of_two_on_the_objective_change_nothing(name: str, power: int) -> None:
+    plain = _run(name, sgd(32, **PLANS[name]), jnp.ones(32))
+    scaled = _run(name, sgd(32, **PLANS[name]), jnp.full(32, 2.0**power))
+    close(scaled[2], plain[2])
+
+
+@pytest.mark.parametrize("name", list(PLANS))
+def test_zero_gradients_spend_nothing(name: str) -> None:
+    tx = sgd(32, **PLANS[name])
+    step = jax.jit(stepper(tx))
+    zero = jax.jit(stepper(tx, fault=lambda grads: optax.tree.zeros_like(grads)))
+    params, state = regression(), tx.init(regression())
+    for turn in range(32):
+        for _ in range(turn % 3):
+            params, state = zero(params, state)
+            assert all_finite(params)
+        status = pfopt.optax.status(state)
+        assert status.step == turn or status.phase == "done"
+        params, state = step(params, state)
+    assert pfopt.optax.status(state).phase == "done"
+    close(params, train(tx, regression(), 32).params, rtol=1e-5, atol=1e-6)
+
+
+def test_only_zero_gradients() -> None:
+    tx, params = sgd(32), regression()
+    updates, state = tx.update(jax.tree.map(jnp.zeros_like, params), tx.init(params), params)
+    close(updates, jax.tree.map(jnp.zeros_like, params))
+    assert pfopt.optax.status(state).step == 0
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float32])
+@pytest.mark.parametrize("name", list(PLANS))
+def test_the_last_update_lands_on_the_returned_point_and_later_ones_are_zero(name: str, dtype: Any) -> None:
+    tx, params = sgd(128, **PLANS[name]), regression(dtype)
+    step, state = jax.jit(stepper(tx)), tx.init(params)
+    before = deployed = params
+    while pfopt.optax.status(state).phase != "done":
+        before, deployed = params, pfopt.optax.eval_params(state, params)
+        params, state = step(params, state)
+    assert loss(params) < 0.5 * loss(regression(dtype))
+    if name == "train":  # the average changed by its last member only
+        assert loss(deployed) == pytest.approx(float(loss(params)), rel=0.2)
+    close(pfopt.optax.eval_params(state, params), params)
+    updates, after = tx.update(jax.tree.map(jnp.ones_like, params), state, params)
+    close(updates, jax.tree.map(jnp.zeros_like, params))
+    assert jax.tree.all(jax.tree.map(lambda a, b: bool((a == b).all()), after[0].anchor, state[0].anchor))
+    assert before is not params
+
+
+def test_a_probe_that_diverged_does_not_move_the_anchor() -> None:
+    """Far away, float32 cannot add an update that leads back; the search does not go, or stay, that far."""
+    anchor = {"weight": 3.0 + jnp.asarray(START, jnp.float32), "bias": jnp.full(3, 5.0)}
+    tx = sgd(1600)
+    step, params, state = jax.jit(stepper(tx)), anchor, tx.init(anchor)
+    probes, farthest = 0, 0.0
+    while pfopt.optax.status(state).phase == "search":
+        params, state = step(params, state)
+        farthest = max(farthest, float(optax.tree.norm(params)))
+        if pfopt.optax.status(state).probe > probes:
+            probes += 1
+            close(params, anchor, rtol=1e-3)
+    assert probes > 3
+    assert farthest > 100 * float(optax.tree.norm(anchor))
+
+
+def test_parameters_changed_from_outside_are_measured_where_they_are() -> None:
+    tx, params = sgd(400, scope="global"), regression()
+    step, state = jax.jit(stepper(tx)), tx.init(params)
+    for _ in range(200):
+        params, state = step(params, state)
+    assert pfopt.optax.status(state).phase == "train"
+    before = pfopt.optax.status(state).distance
+    params = jax.tree.map(lambda x: x + 2.0, params)
+    params, state = step(params, state)
+    assert pfopt.optax.status(state).distance > 1.05 * before
+
+
+@pytest.mark.parametrize(
+    "kwargs",
+    [
+        {"scope": "global", "momentum": 0.9},
+        {"scope": "global", "momentum": 0.9, "nesterov": True, "average": 1.0},
+        {"scope": "tensor"},
+        {"scope": "auto", "weight_decay": 0.05},
+        {"scope": "auto", "average": "last", "schedule": "constant"},
+        {"plan": "certified", "weight_decay": 0.05},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("losses", [False, True], ids=["gradients", "losses"])
+@pytest.mark.parametrize("broken", [None, (300, 301)], ids=["finite", "explodes"])
+def test_the_same_run_as_torch(kwargs: dict[str, Any], losses: bool, broken: Any) -> None:
+    steps, params = 520, [torch.nn.Parameter(torch.from_numpy(x.copy())) for x in (np.zeros(3), START)]
+    optimizer = pfopt.torch.ParameterFreeSGD(params, steps, **kwargs)
+
+    def grads_at(bias: Any, weight: Any, step: int) -> tuple[float, list[Any]]:
+        residual = INPUTS @ weight + bias - TARGETS
+        grads = [2 * residual.sum(0) / residual.size, 2 * INPUTS.T @ residual / residual.size]
+        factor = np.nan if broken is not None and step in broken else 1.0
+        return float(np.mean(residual**2)), [factor * grad for grad in grads]
+
+    with jax.enable_x64(True):
+        tx = sgd(steps, **kwargs)
+        ours: Any = [jnp.zeros(3), jnp.asarray(START)]
+        state = tx.init(ours)
+
+        @jax.jit
+        def step(params: Any, state: Any, grads: Any, value: Any) -> Any:
+            updates, state = tx.update(grads, state, params, value=value if losses else None)
+            return optax.apply_updates(params, updates), state
+
+        for turn in range(steps):
+            value, grads = grads_at(np.asarray(ours[0]), np.asarray(ours[1]), turn)
+            ours, state = step(ours, state, grads, value)
+            value, grads = grads_at(params[0].detach().numpy(), params[1].detach().numpy(), turn)
+            for param, grad in zip(params, grads, strict=True):
+                param.grad = torch.from_numpy(grad)
+            optimizer.step(loss=value if losses else None)
+        status, theirs = pfopt.optax.status(state), optimizer.status()
+        assert status[:4] == theirs[:4]
+        assert status.message == theirs.message
+        np.testing.assert_allclose(status[4:7], theirs[4:7], rtol=1e-6)
+        for one, other in zip(ours, params, strict=True):
+            np.testing.assert_allclose(one, other.detach().numpy(), rtol=1e-9, atol=1e-9)

@@ -1,0 +1,230 @@
+"""Fed the same gradients, numpy, torch and optax take the same decisions and return the same point."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import torch
+from numpy.typing import NDArray
+
+import pfopt
+import pfopt.optax
+import pfopt.torch
+from pfopt.search import plan as plans
+from pfopt.search import schedule as schedules
+from pfopt.search import tracking
+from pfopt.search.state import Config, Phase, on_host
+
+Array = NDArray[np.float64]
+
+RNG = np.random.default_rng(0)
+ROWS, COLUMNS = 40, 6
+INPUTS: Array = RNG.standard_normal((ROWS, COLUMNS)) * np.geomspace(3.0, 0.3, COLUMNS)
+TARGETS: Array = INPUTS @ RNG.standard_normal(COLUMNS) + 0.3 * RNG.standard_normal(ROWS)
+START: Array = RNG.standard_normal(COLUMNS)
+
+
+class Oracle:
+    """Least squares with recorded noise; call number ``broken`` answers NaN."""
+
+    def __init__(self, noise: float, broken: int | None) -> None:
+        self.noise, self.broken, self.calls = noise, broken, itertools.count()
+        self.draw = np.random.default_rng(1)
+
+    def __call__(self, x: Array) -> tuple[float, Array]:
+        residual = INPUTS @ x - TARGETS
+        grad = INPUTS.T @ residual / ROWS + self.noise * self.draw.standard_normal(COLUMNS)
+        if next(self.calls) == self.broken:
+            grad = grad * np.nan
+        return float(residual @ residual / (2 * ROWS)), grad
+
+
+class Outcome(NamedTuple):
+    """What all three must agree on."""
+
+    x: Array
+    probes: int
+    gradients: int
+    message: str
+
+
+def by_numpy(oracle: Oracle, budget: int, *, losses: bool, **kwargs: Any) -> Outcome:
+    result = pfopt.minimize(oracle if losses else lambda x: oracle(x)[1], START, budget, **kwargs)
+    return Outcome(result.x, len(result.probes), result.num_grad_evals, result.status.message)
+
+
+def by_torch(oracle: Oracle, budget: int, *, losses: bool, **kwargs: Any) -> Outcome:
+    param = torch.nn.Parameter(torch.from_numpy(START).clone())
+    optimizer = pfopt.torch.ParameterFreeSGD([param], budget, scope="global", **kwargs)
+    while optimizer.status().phase != "done":
+        value, grad = oracle(param.detach().numpy().copy())
+        param.grad = torch.from_numpy(grad)
+        optimizer.step(loss=value if losses else None)
+    status = optimizer.status()
+    return Outcome(param.detach().numpy(), status.probe, status.step, status.message)
+
+
+def by_optax(oracle: Oracle, budget: int, *, losses: bool, **kwargs: Any) -> Outcome:
+    with jax.enable_x64(True):
+        tx = pfopt.optax.parameter_free_sgd(budget, scope="global", **kwargs)
+
+        @jax.jit
+        def step(params: Any, state: Any, grads: Any, value: Any) -> tuple[Any, Any]:
+            updates, state = tx.update(grads, state, params, value=value if losses else None)
+            return optax.apply_updates(params, updates), state
+
+        params, state = jnp.asarray(START), tx.init(jnp.asarray(START))
+        while pfopt.optax.status(state).phase != "done":
+            value, grad = oracle(np.asarray(params))
+            params, state = step(params, state, jnp.asarray(grad), value)
+        status = pfopt.optax.status(state)
+        return Outcome(np.asarray(params), status.probe, status.step, status.message)
+
+
+def assert_agree(budget: int, noise: float = 0.0, broken: int | None = None, **kwargs: Any) -> None:
+    ours, *others = (run(Oracle(noise, broken), budget, **kwargs) for run in (by_optax, by_numpy, by_torch))
+    assert ours.probes >= 2
+    assert not np.array_equal(ours.x, START)
+    for other in others:
+        assert ours[1:] == other[1:]
+        np.testing.assert_allclose(ours.x, other.x, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("losses", [False, True], ids=["gradients", "losses"])
+@pytest.mark.parametrize("schedule", ["constant", "linear"])
+@pytest.mark.parametrize(
+    ("plan", "budget"),
+    [("train", 60), ("train", 200), ("train", 1200), ("certified", 64), ("certified", 200)],
+)
+def test_whole_runs_agree(plan: str, budget: int, schedule: str, losses: bool) -> None:
+    assert_agree(budget, plan=plan, schedule=schedule, losses=losses)
+
+
+@pytest.mark.parametrize("noise", [0.1, 3.0])
+@pytest.mark.parametrize("plan", ["train", "certified"])
+def test_whole_runs_with_noise_agree(plan: str, noise: float) -> None:
+    """Strong noise lengthens the probes of plan train."""
+    assert_agree(400, noise, plan=plan, schedule="linear", losses=False)
+
+
+@pytest.mark.parametrize("broken", [0, 1, 5, 17, 60, 150, 299])
+@pytest.mark.parametrize("plan", ["train", "certified"])
+def test_whole_runs_with_a_fault_agree(plan: str, broken: int) -> None:
+    assert_agree(300, broken=broken, plan=plan, schedule="linear", losses=False)
+
+
+class Scalars(NamedTuple):
+    """One row of a recorded stream: what a kernel reports."""
+
+    grad_sq: Any
+    distance_sq: Any
+    value: Any
+
+
+def stream(seed: int, faults: bool) -> Iterator[Scalars]:
+    """Wild scalars: over many decades, now and then NaN or infinite."""
+    draw = np.random.default_rng(seed)
+    distance = 1e-6
+    while True:
+        grad_sq, value = 10.0 ** draw.uniform(-2, 1), draw.uniform(0, 2)
+        distance *= 10.0 ** draw.uniform(-0.5, 0.9)
+        if draw.random() < 0.05:
+            distance = 10.0 ** draw.uniform(-8, 3)
+        if faults and draw.random() < 0.1:
+            bad = draw.choice([np.nan, np.inf])
+            yield draw.permutation(
+                [Scalars(bad, distance, value), Scalars(grad_sq, bad, value), Scalars(grad_sq, distance, bad)]
+            )[0]
+        else:
+            yield Scalars(grad_sq, distance, value)
+
+
+def one_gradient(config: Config, state: Any, run: Any, row: Any, xp: Any) -> Any:
+    """The controller's part of a step, driven by scalars: state, run, and whether the run has ended."""
+    grad_sq, distance_sq = (xp.reshape(each, (1,)) for each in (row[0], row[1]))
+    initial = xp.where(
+        state.initial_step == 0, plans.first_step(config, row[1], row[0], xp), state.initial_step
+    )
+    state = state._replace(initial_step=xp.where(xp.isfinite(initial), initial, state.initial_step))
+    counts = xp.asarray(True)
+    step_size = plans.step_size(state, xp) * schedules.dual_factor("constant", run.step, state.run_length)
+    patience = 1 if config.plan == "certified" else tracking.PATIENCE
+    probed = tracking.probe(run, grad_sq, row[2], counts, step_size=step_size, patience=patience, xp=xp)
+    tracked = tracking.track(
+        run,
+        grad_sq,
+        row[2],
+        counts,
+        cap=plans.cap_size(state, xp),
+        vouched=state.probe_length,
+        alpha=config.alphas[0],
+        root_distance_sq=plans.root_distance_sq(state, xp),
+        length=state.run_length,
+        tail=plans.tail(config, state, xp),
+        schedule=config.schedule,
+        xp=xp,
+    )
+    run, move = (
+        _pick(xp, state.phase == Phase.SEARCH, one, other) for one, other in zip(probed, tracked, strict=True)
+    )
+    run, _ = tracking.moved(run, move, distance_sq, xp)
+    after, _ = plans.finish(config, state, run, xp)
+    ended = run.step >= state.run_length
+    fresh = tracking.begin(0, run.grad_sq.dtype, xp)
+    return _pick(xp, ended, after, state), _pick(xp, ended, fresh, run)
+
+
+def _pick(xp: Any, condition: Any, yes: Any, no: Any) -> Any:
+    return jax.tree.map(lambda a, b: xp.where(condition, a, b), yes, no)
+
+
+def integers(state: Any, run: Any) -> list[int]:
+    """Every decision: all that is not a float."""
+    return [int(leaf) for leaf in jax.tree.leaves((state, run)) if np.asarray(leaf).dtype.kind in "bi"]
+
+
+@pytest.mark.parametrize("faults", [False, True], ids=["finite", "faults"])
+@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("plan", ["train", "certified"])
+def test_recorded_scalars_give_the_same_integers(plan: str, dtype: str, seed: int, faults: bool) -> None:
+    steps, config = 600, Config(600, plan, "linear")
+    rows = [
+        tuple(np.asarray(x, dtype) for x in row)
+        for row, _ in zip(stream(seed, faults), range(steps), strict=False)
+    ]
+    with jax.enable_x64(dtype == "float64"):
+        host = (_cast(plans.init(config), dtype), tracking.begin(0, dtype, np))
+        device = jax.tree.map(jnp.asarray, host)
+        step = jax.jit(
+            lambda state, run, row: _like(one_gradient(config, state, run, row, jnp), (state, run))
+        )
+        decided = set()
+        for row in rows:
+            if host[0].phase == Phase.DONE:
+                break
+            with np.errstate(all="ignore"):
+                host = _cast(one_gradient(config, *host, row, np), dtype)
+            device = step(*device, row)
+            assert integers(*device) == integers(*host)
+            decided.add((int(host[0].phase), int(host[0].bracket.exponent)))
+    assert len(decided) >= 3
+
+
+def _cast(record: Any, dtype: str) -> Any:
+    def cast(leaf: Any) -> Any:
+        array = np.asarray(on_host(leaf) if np.ndim(leaf) == 0 else leaf)
+        return array.astype({"b": "bool", "i": "int32", "f": dtype}[array.dtype.kind])
+
+    return jax.tree.map(cast, record)
+
+
+def _like(new: Any, old: Any) -> Any:
+    return jax.tree.map(lambda a, b: jax.lax.convert_element_type(a, b.dtype), new, old)
