@@ -160,7 +160,7 @@ def test_parameters_changed_from_outside_are_measured_where_they_are() -> None:
         params, state = step(params, state)
     assert pfopt.optax.status(state).phase == "train"
     before = pfopt.optax.status(state).distance
-    params = jax.tree.map(lambda x: x + 2.0, params)
+    params = jax.tree.map(lambda x: x + 10.0, params)
     params, state = step(params, state)
     assert pfopt.optax.status(state).distance > 1.05 * before
 
