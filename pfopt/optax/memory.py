@@ -37,7 +37,7 @@ class ParameterFreeState(NamedTuple):
     finished: Run  # what the last finished one had
     root_distance_sq: Any  # shape=(1 + scopes,), real; r̄*² for the long run
     anchor_sq: Any  # shape=(), real; ‖x_0‖², −1 until the first gradient latches x_0
-    shrinkage: Any  # shape=(), real; ‖g‖²/‖d‖² at a run's first gradient, d being the base's direction
+    shrinkage: Any  # shape=(), real; ‖g‖²/‖d‖² at a run's first finite gradient, d being the base's
     step_size: Any  # shape=(), real; the last one taken
     probes: Any  # shape=(), int32; finished probes
     idle: Any  # shape=(), int32; updates after the returned point was delivered

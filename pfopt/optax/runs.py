@@ -114,7 +114,8 @@ def _decide(
     latch = unlatched & counts
     anchor_sq = jnp.where(latch, seen[0], state.anchor_sq)  # an anchor that is not latched is the origin
 
-    shrinkage = jnp.where(start & counts, gradient.shrinkage, state.shrinkage)
+    first = counts & (start | ~jnp.isfinite(state.shrinkage))
+    shrinkage = jnp.where(first, gradient.shrinkage, state.shrinkage)
     hidden = jnp.where(counts, jnp.maximum(1, gradient.shrinkage / shrinkage), 1)
     gradient = gradient._replace(sq=gradient.sq * hidden)
 

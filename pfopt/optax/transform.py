@@ -215,7 +215,7 @@ def parameter_free_sgd(
         >>> state = tx.init(params)
         >>> @jax.jit
         ... def step(params, state):
-        ...     grads = jax.grad(lambda x: jnp.sum((x - 1.0) ** 2))(params)
+        ...     grads = jax.grad(lambda x: jnp.sum(jnp.abs(x - 1.0)))(params)
         ...     updates, state = tx.update(grads, state, params)
         ...     return optax.apply_updates(params, updates), state
         >>> for _ in range(200):

@@ -1,0 +1,87 @@
+"""The state's shape, and the loop of no or one turn."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from pfopt.optax import memory
+from tests.optax.problems import close, regression, sgd
+
+
+def copies(tx: Any, params: Any) -> float:
+    """Bytes of the state, in those of the parameters."""
+    sizes = [sum(leaf.nbytes for leaf in jax.tree.leaves(tree)) for tree in (tx.init(params), params)]
+    return sizes[0] / sizes[1]
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "dtype", "expected"),
+    [
+        ({}, jnp.float32, 2),
+        ({"momentum": 0.9}, jnp.float32, 3),
+        ({"plan": "certified", "schedule": "constant"}, jnp.float32, 4),
+        ({"plan": "certified", "schedule": "linear"}, jnp.float32, 5),
+        ({}, jnp.bfloat16, 6),  # anchor, average and iterate in float32
+    ],
+    ids=str,
+)
+def test_copies_of_the_parameters(kwargs: dict[str, Any], dtype: Any, expected: int) -> None:
+    params = {"w": jnp.ones((1000, 100), dtype)}
+    assert copies(sgd(1000, **kwargs), params) == pytest.approx(expected, abs=0.01)
+
+
+def test_no_two_leaves_share_a_buffer() -> None:
+    leaves = jax.tree.leaves((sgd(100, momentum=0.9).init(regression()), regression()))
+    pointers = [leaf.unsafe_buffer_pointer() for leaf in leaves]
+    assert len(set(pointers)) == len(pointers)
+
+
+def test_flatten_and_back() -> None:
+    params = {"a": jnp.ones(3, jnp.bfloat16), "b": [jnp.ones(2), None]}
+    state = sgd(100, plan="certified").init(params)[0]
+    flat = memory.flatten(state)
+    assert [leaf.shape for leaf in flat.anchor] == [(3,), (2,)]
+    assert [leaf.dtype for leaf in flat.iterate] == [jnp.float32]
+    assert flat.velocity == []
+    close(memory.unflatten(flat, state), state)
+
+
+def test_map_params_finds_the_trees() -> None:
+    tx, params = sgd(100, momentum=0.9), regression(jnp.bfloat16)
+    state = optax.tree.map_params(tx, lambda leaf: leaf + 1, tx.init(params))
+    for name in ("anchor", "average", "velocity", "iterate"):
+        assert all(bool((leaf == 1).all()) for leaf in jax.tree.leaves(getattr(state[0], name)))
+    assert state[0].probes == 0
+
+
+@pytest.mark.parametrize("condition", [False, True])
+def test_when(condition: bool) -> None:
+    def change(held: Any) -> Any:
+        return held[0] + held[1], 2  # a weak type
+
+    held = (jnp.arange(3.0), jnp.zeros((), jnp.int32))
+    found = jax.jit(lambda flag, held: memory.when(flag, change, held))(jnp.asarray(condition), held)
+    close(found, (held[0], jnp.full((), 2, jnp.int32)) if condition else held)
+    assert [leaf.weak_type for leaf in found] == [False, False]
+
+
+def test_when_under_vmap_is_a_choice_per_lane() -> None:
+    flags = jnp.array([True, False, True])
+    found = jax.vmap(lambda flag, x: memory.when(flag, lambda y: y + 1, x))(flags, jnp.zeros(3))
+    np.testing.assert_array_equal(found, [1, 0, 1])
+
+
+def test_when_copies_nothing_that_stays() -> None:
+    """The reason for a loop: the program outside of its body holds no copy of a leaf."""
+
+    def step(flag: Any, held: Any) -> Any:
+        return memory.when(flag, lambda pair: (pair[1] * 2, pair[0] + 1), held)
+
+    held = (jnp.ones(1000), jnp.ones(1000))
+    compiled = jax.jit(step, donate_argnums=1).lower(jnp.asarray(True), held).compile()
+    entry = compiled.as_text()[compiled.as_text().index("ENTRY") :]
+    assert not [line for line in entry.splitlines() if "f32[1000]" in line and " copy(" in line]
