@@ -1,6 +1,7 @@
 """What the search is compared with: SGD of one fixed step size, and DoG from the authors' package."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import islice
 
 import numpy as np
 import torch
@@ -9,46 +10,50 @@ from dog import DoG
 from paper_repro.problems import Array, Problem
 from pfopt.search.schedule import average_weight
 
+Gradient = Callable[[Array], Array]
 
-def sgd_gaps(problem: Problem, step_size: float, steps: int, every: int = 1) -> Array:
-    """Gaps of the uniform average of x_0 … x_{t-1}, for every ``every``-th t up to ``steps``."""
+
+def sgd(oracle: Gradient, x0: Array, step_size: float) -> Iterator[Array]:
+    """The uniform average of x_0 … x_t, one for each t."""
 
     def points() -> Iterator[Array]:
-        x = problem.x0.copy()
+        x = x0.copy()
         while True:
             yield x
-            x = x - step_size * problem.gradient(x, None)
+            x = x - step_size * oracle(x)
 
-    return _gaps_of_averages(problem, points(), 0.0, steps, every)
+    return _averages(points(), x0, 0.0)
 
 
-def dog_gaps(problem: Problem, first_move: float, steps: int, every: int = 1) -> Array:
-    """Gaps of DoG's averaged iterate (gamma = 8, its authors' choice), where the first step has this length."""
-    x = torch.from_numpy(problem.x0.copy())
+def dog(oracle: Gradient, x0: Array, first_move: float) -> Iterator[Array]:
+    """DoG's averaged iterate (gamma = 8, its authors' choice) after 1, 2, … steps, the first of this length."""
+    x = torch.from_numpy(x0.copy())
     optimizer = DoG([x], reps_rel=first_move / (1.0 + float(x.norm())))
 
     def points() -> Iterator[Array]:
         while True:
-            x.grad = torch.from_numpy(problem.gradient(x.numpy(), None))
+            x.grad = torch.from_numpy(oracle(x.numpy()))
             optimizer.step()
             yield x.numpy()
 
-    return _gaps_of_averages(problem, points(), 8.0, steps, every)
+    return _averages(points(), x0, 8.0)
 
 
-def _gaps_of_averages(
-    problem: Problem, points: Iterator[Array], gamma: float, steps: int, every: int
-) -> Array:
-    average, gaps = problem.x0.copy(), []
+def _averages(points: Iterator[Array], x0: Array, gamma: float) -> Iterator[Array]:
+    average = x0.copy()
+    for count, x in enumerate(points, start=1):
+        average += average_weight(gamma, count) * (x - average)
+        yield average
+
+
+def gaps(problem: Problem, averages: Iterator[Array], steps: int, every: int = 1) -> Array:
+    """F - f* after every ``every``-th of so many steps; infinite where a run has diverged."""
     with np.errstate(all="ignore"):
-        for count, x in zip(range(1, steps + 1), points, strict=False):
-            average += average_weight(gamma, count) * (x - average)
-            if count % every == 0:
-                gaps.append(problem.gap(average))
-    return np.nan_to_num(np.array(gaps), nan=np.inf)
+        found = [problem.gap(average) for average in islice(averages, every - 1, steps, every)]
+    return np.nan_to_num(np.array(found), nan=np.inf)
 
 
-def first_at_most(gaps: Array, target: float, every: int = 1) -> int | None:
-    """The number of gradients after which the gap is at most ``target`` for the first time."""
-    hits = np.flatnonzero(gaps <= target)
-    return None if len(hits) == 0 else every * int(hits[0] + 1)
+def steps_to(problem: Problem, averages: Iterator[Array], target: float, limit: int) -> int | None:
+    """After how many steps the gap is at most ``target`` for the first time."""
+    counted = enumerate(islice(averages, limit), start=1)
+    return next((count for count, average in counted if problem.gap(average) <= target), None)

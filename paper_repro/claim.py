@@ -10,16 +10,15 @@ from pathlib import Path
 from time import perf_counter
 
 import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import pfopt
-from experiments.tasks.data import MissingDataError
 
 PICTURES = Path(__file__).parent / "pictures"
 # Okabe and Ito's palette, safe for colour-blind readers; markers and dashes tell curves apart as well.
-BLUE, ORANGE, GREEN, PINK, SKY, YELLOW, BLACK = (
-    "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000"
-)  # fmt: skip
+BLUE, ORANGE, GREEN, PINK = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
+SKY, YELLOW, BLACK = "#56B4E9", "#E69F00", "#000000"
 
 Solver = Callable[..., pfopt.Result]  # pfopt.minimize, or what a test puts in its place
 
@@ -39,15 +38,19 @@ class Row:
     """One line of the table."""
 
     claim: Claim
-    expected: str
-    measured: str
-    verdict: str
+    finding: Finding
     minutes: float
 
     @property
-    def holds(self) -> bool:
-        """Whether the claim was measured and holds."""
-        return self.verdict == "holds"
+    def verdict(self) -> str:
+        """In words."""
+        return "holds" if self.finding.holds else "DOES NOT HOLD"
+
+    def report(self) -> None:
+        """Print what was expected and measured."""
+        print(f"claim {self.claim.number}  {self.claim.statement} [{self.claim.theorem}]")
+        print(f"  expected  {self.finding.expected}\n  measured  {self.finding.measured}")
+        print(f"  {self.verdict}, {self.minutes:.1f} minutes", flush=True)
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,7 @@ class Claim:
     """A statement that numbers can contradict.
 
     Attributes:
-        number: In issue and table.
+        number: In the table.
         name: Of the module: ``python -m paper_repro.NAME``.
         statement: One sentence.
         theorem: Where it is stated.
@@ -72,42 +75,32 @@ class Claim:
         """Measure, save the picture, and say whether the claim holds."""
         torch.set_num_threads(1)
         started = perf_counter()
-        try:
-            finding = self.measure(solve, quick)
-        except MissingDataError as error:
-            return Row(self, "", str(error), "NOT MEASURED", (perf_counter() - started) / 60)
+        finding = self.measure(solve, quick)
         pictures.mkdir(parents=True, exist_ok=True)
         finding.figure.savefig(pictures / f"{self.name}.png", dpi=110)
-        verdict = "holds" if finding.holds else "DOES NOT HOLD"
-        return Row(self, finding.expected, finding.measured, verdict, (perf_counter() - started) / 60)
+        return Row(self, finding, (perf_counter() - started) / 60)
 
-    def main(self, arguments: list[str] | None = None) -> None:
+    def main(self) -> None:
         """The command line of a script; exit code 0 says that the claim holds."""
         parser = argparse.ArgumentParser(
             prog=f"python -m paper_repro.{self.name}", description=self.statement
         )
-        add_quick(parser)
-        row = self.check(**vars(parser.parse_args(arguments)))
-        report(row)
-        sys.exit(0 if row.holds else f"claim {self.number}: {row.verdict}")
+        add_options(parser)
+        options = parser.parse_args()
+        row = self.check(options.quick, options.pictures)
+        row.report()
+        sys.exit(0 if row.finding.holds else f"claim {self.number} {row.verdict}")
 
 
-def add_quick(parser: argparse.ArgumentParser) -> None:
+def add_options(parser: argparse.ArgumentParser) -> None:
     """The options that all commands share."""
     parser.add_argument("--quick", action="store_true", help="seconds instead of minutes; a coarser check")
     parser.add_argument(
-        "--pictures", type=Path, default=PICTURES, help="folder for the picture (default: %(default)s)"
+        "--pictures", type=Path, default=PICTURES, help="folder for the pictures (default: %(default)s)"
     )
 
 
-def report(row: Row) -> None:
-    """Print what was expected and measured."""
-    print(f"claim {row.claim.number}  {row.claim.statement} [{row.claim.theorem}]")
-    print(f"  expected  {row.expected}\n  measured  {row.measured}")
-    print(f"  {row.verdict}, {row.minutes:.1f} minutes", flush=True)
-
-
-def canvas(width: float, height: float, columns: int = 1) -> tuple[Figure, list]:
+def canvas(width: float, height: float, columns: int = 1) -> tuple[Figure, list[Axes]]:
     """An empty picture and its panels, left to right; no window is opened."""
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, list(figure.subplots(1, columns, squeeze=False)[0])

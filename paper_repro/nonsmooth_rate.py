@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from experiments.gaps import geometric_mean
-from paper_repro.baselines import sgd_gaps
+from paper_repro.baselines import gaps, sgd
 from paper_repro.bounds import slope
 from paper_repro.claim import BLACK, BLUE, Claim, Finding, Solver, canvas
 from paper_repro.problems import Oracle, least_absolute_deviations
@@ -21,13 +21,14 @@ def measure(solve: Solver, quick: bool) -> Finding:
     ours, best, shares = [], [], []
     for seed in range(3):
         problem = least_absolute_deviations(seed, n=50, d=50, noise=0.0)
-        grid = [sgd_gaps(problem, step, budgets[-1], every=budgets[0]) for step in STEPS]
+        runs = [sgd(Oracle(problem), problem.x0, step) for step in STEPS]
+        grid = [gaps(problem, run, int(budgets[-1]), int(budgets[0])) for run in runs]
         best.append(np.min(grid, axis=0)[budgets // budgets[0] - 1])
         results = [solve(Oracle(problem), problem.x0, int(B), initial_step=FIRST_STEP) for B in budgets]
         ours.append([problem.gap(result.x) for result in results])
         allowed = [math.sqrt(27 * 2 * result.probes[-1].k) for result in results]
         shares.append(np.array(ours[-1]) / best[-1] / allowed)
-    means = [[geometric_mean(column) for column in np.transpose(gaps)] for gaps in (ours, best)]
+    means = [[geometric_mean(column) for column in np.transpose(rows)] for rows in (ours, best)]
     measured, worst = slope(budgets, means[0]), float(np.max(shares))
 
     figure, (axes,) = canvas(5.5, 4)

@@ -31,7 +31,7 @@ class Problem:
         """A point where f is smallest, from a solver that is not ours."""
         return self.solve()
 
-    @property
+    @functools.cached_property
     def minimum(self) -> float:
         """f*."""
         return self.value(self.minimiser)
@@ -257,6 +257,23 @@ def distance(target: Array, x0: Array) -> Problem:
         return (x - target) / length if length > 0 else np.zeros_like(x)
 
     return Problem("distance", lambda x: float(np.linalg.norm(x - target)), gradient, x0, lambda: target)
+
+
+def spatial_median(data: Array, x0: Array) -> Problem:
+    """Mean |x - b_i|; the gradient of one row has length 1."""
+
+    def value(x: Array) -> float:
+        return float(np.mean(np.linalg.norm(x - data, axis=1)))
+
+    def gradient(x: Array, rows: Array | None) -> Array:
+        away = x - (data if rows is None else data[rows])
+        return np.mean(away / np.linalg.norm(away, axis=1, keepdims=True), axis=0)
+
+    def solve() -> Array:
+        start = data.mean(axis=0)
+        return minimize(value, start, jac=lambda x: gradient(x, None), options={"gtol": 1e-10}).x
+
+    return Problem("spatial median", value, gradient, x0, solve, len(data))
 
 
 def quadratic(spectrum: Array, minimiser: Array, x0: Array | None = None) -> Problem:
