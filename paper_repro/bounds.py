@@ -6,7 +6,6 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 import pfopt
-from pfopt.search.state import ProbeRecord
 
 ROUNDING = 1e-9  # relative; what float64 adds to a ratio that is at most 1 in exact arithmetic
 
@@ -21,12 +20,12 @@ def slope(budgets: ArrayLike, gaps: ArrayLike) -> float:
     return float(np.polyfit(np.log(budgets), np.log(gaps), 1)[0])
 
 
-def final_probes(result: pfopt.Result) -> list[ProbeRecord]:
+def final_probes(result: pfopt.Result) -> list[pfopt.ProbeRecord]:
     """The probes of the last k, in the order in which they ran: the upper end, the lower end, the bisection."""
     return [probe for probe in result.probes if probe.k == result.probes[-1].k]
 
 
-def final_bracket(result: pfopt.Result) -> tuple[ProbeRecord, ProbeRecord]:
+def final_bracket(result: pfopt.Result) -> tuple[pfopt.ProbeRecord, pfopt.ProbeRecord]:
     """lo* (the largest accepted step size) and hi* (the smallest rejected one) after a bisection."""
     probes = final_probes(result)
     lo = max((p for p in probes if p.accepted), key=lambda p: p.exponent)
@@ -34,7 +33,7 @@ def final_bracket(result: pfopt.Result) -> tuple[ProbeRecord, ProbeRecord]:
     return lo, hi
 
 
-def root_sum(probe: ProbeRecord) -> float:
+def root_sum(probe: pfopt.ProbeRecord) -> float:
     """sqrt(G), G the sum of squared gradient norms of a probe."""
     return probe.lipschitz * math.sqrt(probe.steps)
 

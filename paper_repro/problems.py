@@ -288,7 +288,7 @@ def quadratic(spectrum: Array, minimiser: Array, x0: Array | None = None) -> Pro
 
 
 def slow_quadratic(d: int = 4000) -> Problem:
-    """The quadratic of theory.md 1.8 check 8, on which the smooth rate 1/B is met and not beaten by much."""
+    """A quadratic on which the smooth rate 1/B is met and not beaten by much."""
     i = np.arange(1.0, d + 1)
     return quadratic(i**-2, i**-0.5)
 
