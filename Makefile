@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test lint format clean
+.PHONY: demo test paper lint format clean
 
 demo: $(READY)  ## one parameter-free run against a grid of learning rates, on real data
 	$(BIN)/python -m experiments demo
@@ -11,6 +11,10 @@ demo: $(READY)  ## one parameter-free run against a grid of learning rates, on r
 test: $(READY) lint  ## everything that CI runs
 	@echo "== tests"
 	$(BIN)/python -m pytest -n auto
+
+paper: $(READY)  ## every claim of the paper that numbers can check; rewrites paper_repro/README.md
+	@echo "== claims of the paper (about 20 minutes on two cores)"
+	$(BIN)/python -m paper_repro
 
 lint: $(READY)
 	@echo "== lint, format and types"

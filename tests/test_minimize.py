@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import pfopt
-from tests.problems import (
+from paper_repro.problems import (
     Oracle,
     Problem,
     generated,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import pfopt
-from tests.problems import Oracle, logistic
+from paper_repro.problems import Oracle, logistic
 
 PROBLEM = logistic(3)
 D = PROBLEM.x0.size

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import pfopt
-from tests.problems import Oracle, generated, strongly_convex_lad
+from paper_repro.problems import Oracle, generated, strongly_convex_lad
 from tests.reference.algorithm1 import doubling_restarts
 from tests.reference.subject import of_result
 

@@ -9,7 +9,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import pfopt
-from tests.problems import Oracle, Problem, distance, generated, logistic, quadratic
+from paper_repro.problems import Oracle, Problem, distance, generated, logistic, quadratic
 from tests.reference.algorithm1 import algorithm1, phi, run_sgd
 from tests.reference.subject import by_pfopt, of_result
 

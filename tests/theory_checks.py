@@ -13,7 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tests.problems import (
+from paper_repro.bounds import ROUNDING, loglog, slope
+from paper_repro.problems import (
     Oracle,
     generated,
     largest_entry,
@@ -26,22 +27,11 @@ from tests.reference.algorithm1 import algorithm1, phi
 from tests.reference.families import SCHEDULES, Solver, half_accepted, single_runs, solved
 from tests.reference.subject import by_pfopt
 
-ROUNDING = 1e-9  # relative; what float64 adds to a ratio that is at most 1 in exact arithmetic
-
 
 class Check(NamedTuple):
     claim: str
     measured: str
     holds: bool
-
-
-def loglog(z: float) -> float:
-    """log+ log+: log2(max(2, log2 z)), at least 1."""
-    return math.log2(max(2.0, math.log2(z)))
-
-
-def slope(budgets: list[int], gaps: list[float]) -> float:
-    return float(np.polyfit(np.log(budgets), np.log(gaps), 1)[0])
 
 
 def check_01_budget(solve: Solver, full: bool) -> Check:

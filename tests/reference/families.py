@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.problems import Oracle, Problem, generated
+from paper_repro.problems import Oracle, Problem, generated
 from tests.reference.algorithm1 import Run, run_sgd
 from tests.reference.outcome import Outcome
 

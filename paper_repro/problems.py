@@ -28,17 +28,21 @@ class Problem:
 
     @functools.cached_property
     def minimiser(self) -> Array:
+        """A point where f is smallest, from a solver that is not ours."""
         return self.solve()
 
-    @property
+    @functools.cached_property
     def minimum(self) -> float:
+        """f*."""
         return self.value(self.minimiser)
 
     @property
     def d0(self) -> float:
+        """Distance from the anchor to the minimiser."""
         return float(np.linalg.norm(self.x0 - self.minimiser))
 
     def gap(self, x: Array) -> float:
+        """f(x) - f*."""
         return self.value(x) - self.minimum
 
 
@@ -73,6 +77,7 @@ class Oracle:
         self.calls = 0
 
     def __call__(self, x: Array) -> Any:
+        """The gradient at x, with the noise of this call; with ``values``, (value, gradient)."""
         i, self.calls = self.calls, self.calls + 1
         point = x.reshape(-1).astype(np.float64)
         with np.errstate(all="ignore"):
@@ -120,6 +125,7 @@ def epigraph_minimiser(rows: Array, offsets: Array, group: Array) -> Array:
 
 
 def regression_data(seed: int, n: int, d: int, noise: float) -> tuple[Array, Array]:
+    """Gaussian features of falling scale; targets linear in them, with Laplace noise."""
     rng = np.random.default_rng(seed)
     A = rng.standard_normal((n, d)) * np.geomspace(1.0, 0.2, d)
     return A, A @ rng.standard_normal(d) + noise * rng.laplace(size=n)
@@ -134,6 +140,7 @@ def labelled_data(seed: int, n: int, d: int) -> tuple[Array, Array]:
 
 
 def least_absolute_deviations(seed: int, n: int = 60, d: int = 5, noise: float = 0.5) -> Problem:
+    """Mean |Ax - b|, solved as a linear program."""
     A, b = regression_data(seed, n, d, noise)
 
     def solve() -> Array:
@@ -178,6 +185,7 @@ def strongly_convex_lad(seed: int, n: int = 100, d: int = 10, ridge: float = 0.0
 
 
 def least_squares(seed: int, n: int = 60, d: int = 5, ridge: float = 0.0) -> Problem:
+    """Half the mean of (Ax - b)^2, plus a ridge, solved in closed form."""
     A, b = regression_data(seed, n, d, 0.5)
 
     def solve() -> Array:
@@ -188,6 +196,7 @@ def least_squares(seed: int, n: int = 60, d: int = 5, ridge: float = 0.0) -> Pro
 
 
 def logistic(seed: int, n: int = 60, d: int = 5, ridge: float = 1e-2) -> Problem:
+    """Mean log(1 + exp(-b Ax)) plus a ridge, solved by Newton's method."""
     A, b = labelled_data(seed, n, d)
 
     def solve() -> Array:
@@ -209,6 +218,7 @@ def logistic(seed: int, n: int = 60, d: int = 5, ridge: float = 1e-2) -> Problem
 
 
 def hinge(seed: int, n: int = 60, d: int = 5) -> Problem:
+    """Mean max(0, 1 - b Ax), solved as a linear program."""
     A, b = labelled_data(seed, n, d)
 
     def solve() -> Array:
@@ -249,6 +259,23 @@ def distance(target: Array, x0: Array) -> Problem:
     return Problem("distance", lambda x: float(np.linalg.norm(x - target)), gradient, x0, lambda: target)
 
 
+def spatial_median(data: Array, x0: Array) -> Problem:
+    """Mean |x - b_i|; the gradient of one row has length 1."""
+
+    def value(x: Array) -> float:
+        return float(np.mean(np.linalg.norm(x - data, axis=1)))
+
+    def gradient(x: Array, rows: Array | None) -> Array:
+        away = x - (data if rows is None else data[rows])
+        return np.mean(away / np.linalg.norm(away, axis=1, keepdims=True), axis=0)
+
+    def solve() -> Array:
+        start = data.mean(axis=0)
+        return minimize(value, start, jac=lambda x: gradient(x, None), options={"gtol": 1e-10}).x
+
+    return Problem("spatial median", value, gradient, x0, solve, len(data))
+
+
 def quadratic(spectrum: Array, minimiser: Array, x0: Array | None = None) -> Problem:
     """sum_i spectrum_i (x_i - minimiser_i)^2 / 2; smoothness max(spectrum)."""
     return Problem(
@@ -261,7 +288,7 @@ def quadratic(spectrum: Array, minimiser: Array, x0: Array | None = None) -> Pro
 
 
 def slow_quadratic(d: int = 4000) -> Problem:
-    """The quadratic of theory.md 1.8 check 8, on which the smooth rate 1/B is met and not beaten by much."""
+    """A quadratic on which the smooth rate 1/B is met and not beaten by much."""
     i = np.arange(1.0, d + 1)
     return quadratic(i**-2, i**-0.5)
 
