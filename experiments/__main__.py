@@ -14,10 +14,12 @@ from rich.console import Console
 
 from experiments.demo import DemoOptions, run_demo
 from experiments.methods.registry import METHODS
+from experiments.names import check_names
+from experiments.ratios import DEFAULT_METHODS as RATIO_METHODS
 from experiments.ratios import RatioJob, measure_ratios, print_ratios
 from experiments.tasks.convex import CONVEX
 from experiments.tasks.data import MissingDataError, data_folder, has_shared_data
-from experiments.tasks.registry import DEMO_NAMES, NAMES, available, check_names
+from experiments.tasks.registry import DEMO_NAMES, NAMES, available
 
 MIN_BUDGET = 400  # of a convex task; the network gets a quarter
 
@@ -54,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
         "ratios", help="suboptimality divided by that of the grid, on every convex task"
     )
     ratios.set_defaults(run=_ratios)
-    ratios.add_argument("--methods", nargs="+", default=list(METHODS), metavar="METHOD")
+    ratios.add_argument("--methods", nargs="+", default=list(RATIO_METHODS), metavar="METHOD")
     ratios.add_argument("--seeds", nargs="+", type=_at_least(0), default=[0, 1, 2], metavar="SEED")
     ratios.add_argument("--grid-b", action="store_true", help="also the strongest grid, chosen in hindsight")
     ratios.add_argument("--options", type=json.loads, default={}, help="JSON: keyword arguments for pfopt")

@@ -46,7 +46,9 @@ def draw_demo(results: list[TaskResult]) -> Figure:
                 panel.set_ylabel("f - f*  (network: loss)", fontsize=9)
     handles = [*axes[0, 0].get_lines()[:2], *axes[1, 0].get_lines()]
     seen = {phase for result in results for phase in result.runs["pfopt"].curve.phase}
-    handles += [Patch(color=c, alpha=0.2, label=f"phase: {name}") for name, c in PHASES.items() if name in seen]
+    handles += [
+        Patch(color=c, alpha=0.2, label=f"phase: {name}") for name, c in PHASES.items() if name in seen
+    ]
     figure.legend(handles=handles, loc="outside lower center", ncols=columns, fontsize=9, frameon=False)
     return figure
 
