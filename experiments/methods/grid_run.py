@@ -21,11 +21,13 @@ def run_grid(
     gammas: tuple[float, ...] = GAMMAS,
     lowest: float = LEARNING_RATES[0],
     highest: float = LEARNING_RATES[-1],
+    equal_cost: bool = False,
     num_records: int = 0,
 ) -> Run:
     """Every learning rate between ``lowest`` and ``highest``, at a factor of 2, under every schedule and momentum.
 
-    The first schedule and momentum are grid A's; grid B is the best of everything.
+    The first schedule and momentum are grid A's; grid B is the best of everything. ``equal_cost`` divides the
+    budget among the learning rates, so that the grid costs what one run does.
     """
     del num_records
     count = round(math.log2(highest / lowest)) + 1
@@ -33,7 +35,7 @@ def run_grid(
     lanes = sgd_grid(
         with_lanes(task),
         seed,
-        setting.budget,
+        max(1, setting.budget // count) if equal_cost else setting.budget,
         setting.batch_size,
         schedules=tuple(schedules),
         gammas=tuple(gammas),

@@ -186,6 +186,7 @@ CONVEX: dict[str, Callable[..., ConvexTask]] = {
     name: partial(factory, name) for name, factory in {**_BUNDLED, **_SHARED}.items()
 }
 SHARED = frozenset(_SHARED)  # these need the shared data folder
+SPARSE = ("news20-logistic",)
 DEMO = ("breast-cancer-logistic", "digits-softmax", "diabetes-ridge", "diabetes-lad", "a9a-logistic")
 
 

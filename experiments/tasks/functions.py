@@ -13,7 +13,6 @@ from jax import Array, lax
 
 from experiments.tasks.deep import DeepTask
 from experiments.tasks.objective import ConvexTask
-from experiments.tasks.registry import NETWORK
 from experiments.tasks.sparse import SparseRows
 from experiments.tasks.task import Problem, Task
 
@@ -34,19 +33,11 @@ class JaxTask(NamedTuple):
     problem: Problem
 
 
-DEEP = (NETWORK, "digits-cnn")
-
-
-def supports(task: Task) -> bool:
-    """Whether a task has been written for jax."""
-    if isinstance(task, ConvexTask):
-        return not isinstance(task.features, SparseRows)
-    return task.name in DEEP
-
-
 def make_jax_task(task: Task, seed: int) -> JaxTask:
     """The task at its initial point; float64 for convex tasks, float32 for networks, as in torch."""
-    if not supports(task):
+    if task.name not in LOGITS and (
+        not isinstance(task, ConvexTask) or isinstance(task.features, SparseRows)
+    ):
         raise ValueError(f"{task.name} is not written for jax")
     jax.config.update("jax_enable_x64", True)
     problem = task.problem(seed)
@@ -55,7 +46,7 @@ def make_jax_task(task: Task, seed: int) -> JaxTask:
         return JaxTask(params, _convex_loss(task), problem)
     assert isinstance(task, DeepTask)
     inputs, labels = (jnp.asarray(part.numpy()) for part in task.split[:2])
-    logits = _perceptron if task.name == NETWORK else _convolutional
+    logits = LOGITS[task.name]
 
     def loss(params: Params, rows: Array) -> Array:
         return _cross_entropy(logits(params, inputs[rows]), labels[rows]).mean()
@@ -110,3 +101,9 @@ def _convolutional(params: Params, inputs: Array) -> Array:
         convolved = lax.conv_general_dilated(hidden, weight, (2, 2), [(1, 1), (1, 1)])
         hidden = jax.nn.relu(convolved + bias[:, None, None])
     return hidden.reshape(len(hidden), -1) @ params[4].T + params[5]
+
+
+LOGITS: dict[str, Callable[[Params, Array], Array]] = {
+    "digits-network": _perceptron,
+    "digits-cnn": _convolutional,
+}

@@ -12,7 +12,7 @@ import torch
 
 from experiments.names import check_names
 from experiments.tasks import forecasting, language, tabular, vision
-from experiments.tasks.convex import CONVEX, DEMO, FILES
+from experiments.tasks.convex import CONVEX, DEMO, FILES, SPARSE
 from experiments.tasks.data import DataDir, has_shared_data
 from experiments.tasks.deep import DeepTask
 from experiments.tasks.language import Shape
@@ -20,6 +20,7 @@ from experiments.tasks.task import Setting, Task
 
 NETWORK = "digits-network"
 SCALES = ("small", "large")
+JAX = (NETWORK, "digits-cnn")  # networks that are written for jax as well
 
 
 @dataclass(frozen=True)
@@ -130,3 +131,13 @@ def task_files(name: str) -> tuple[str, ...]:
 def available(names: tuple[str, ...], data_dir: DataDir = None) -> list[str]:
     """Those of the names whose data are there."""
     return [name for name in names if not task_files(name) or has_shared_data(data_dir)]
+
+
+def has_lanes(name: str) -> bool:
+    """Whether a convex task, whose grid runs as one batched computation."""
+    return name in CONVEX
+
+
+def has_jax(name: str) -> bool:
+    """Whether a task is written for jax as well."""
+    return name in JAX or (name in CONVEX and name not in SPARSE)
