@@ -70,7 +70,7 @@ def run_torch(
     """
     problem = task.problem(seed)
     trainer = make(problem, setting, **options)
-    record_at = record_steps(setting.budget, num_records)
+    record_at = record_steps(setting.budget, num_records, early=True)
     rows: list[tuple[Any, ...]] = []
     seconds, started, status, count = 0.0, perf_counter(), "done", 0
     for count, batch in enumerate(task.batches(seed, setting.budget, setting.batch_size), start=1):
@@ -98,9 +98,15 @@ def run_torch(
     return _finished(trainer, count, seconds, curve)
 
 
-def record_steps(budget: int, num_records: int) -> set[int]:
-    """The steps after which a run is scored: the last one and ``num_records - 1`` before it, evenly spread."""
-    return set(np.linspace(0, budget, num_records + 1).astype(int)[1:].tolist())
+def record_steps(budget: int, num_records: int, *, early: bool = False) -> set[int]:
+    """The steps after which a run is scored: evenly spread, the last one included.
+
+    ``early`` adds every per cent of the first five, where a search is.
+    """
+    steps = set(np.linspace(0, budget, num_records + 1).astype(int)[1:].tolist())
+    return steps | (
+        {budget * percent // 100 for percent in range(1, 6)} - {0} if early and num_records else set()
+    )
 
 
 def confusion_of(problem: Problem) -> NDArray[np.int64] | None:

@@ -139,7 +139,7 @@ def _panels(count: int) -> tuple[Figure, list[Axes]]:
     """A figure of so many panels, three in a row."""
     columns = min(PANELS, max(count, 1))
     rows = max(1, -(-count // columns))
-    figure = Figure(figsize=(0.8 + 3.4 * columns, 0.9 + 2.6 * rows), layout="constrained")
+    figure = Figure(figsize=(max(0.8 + 3.4 * columns, 8.0), 1.2 + 2.6 * rows), layout="constrained")
     panels = list(figure.subplots(rows, columns, squeeze=False).flat)
     for axes in panels[count:]:
         axes.set_visible(False)

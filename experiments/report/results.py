@@ -113,8 +113,10 @@ def _lanes(rows: pd.DataFrame, store: Store) -> pd.DataFrame:
     for row in records(where(rows, method=[*SGD, "adamw"])):
         lanes = store.lanes(row["run_id"])
         if len(lanes):
+            count = len(lanes.drop_duplicates(["schedule", "momentum", "learning_rate"]))
             lanes["figure"] = [gap(float(value), row["minimum"]) for value in lanes.value]
-            shared = {name: row[name] for name in ("task", "seed", "method", "seconds", "test_metric")}
+            shared = {name: row[name] for name in ("task", "seed", "method", "test_metric")}
+            shared["seconds_each"] = row["seconds"] / count  # a batched grid has one figure for all
             tables.append(lanes.assign(**shared, cheap='"equal_cost": true' in row["kwargs"]))
     return concat(tables)
 
@@ -143,19 +145,9 @@ def _figure(column: str, task: str, seed: int, lanes: pd.DataFrame) -> dict[str,
     """The best of the lanes, and what all of them cost."""
     best = grid_b(lanes)
     runs = lanes.drop_duplicates(["schedule", "momentum", "learning_rate"])
-    whole = runs.drop_duplicates("seconds").seconds.sum()  # a batched grid's runs share one figure
+    gradients, seconds = int(runs.num_grad_evals.sum()), float(runs.seconds_each.sum())
     status = "done" if math.isfinite(best.figure) else "diverged"
-    values = (
-        task,
-        seed,
-        column,
-        best.figure,
-        best.test,
-        best.test_metric,
-        int(runs.num_grad_evals.sum()),
-        whole,
-        status,
-    )
+    values = (task, seed, column, best.figure, best.test, best.test_metric, gradients, seconds, status)
     return dict(zip(FIGURES, values, strict=True))
 
 
