@@ -50,11 +50,25 @@ def run_id(spec: RunSpec) -> str:
     return spec.run_id((*method.modules, *task_modules(spec.task)), f"{data} {rest}")
 
 
-def execute(spec: RunSpec, data_dir: str | None = None) -> Record:
-    """Run, and record what came of it; an exception of the method is a row with the reason."""
-    started = perf_counter()
+class ChangedCodeError(RuntimeError):
+    """The process that runs has other code or packages than the one that planned."""
+
+
+def execute(spec: RunSpec, data_dir: str | None = None, expected_id: str | None = None) -> Record:
+    """Run, and record what came of it; an exception of the method is a row with the reason.
+
+    Args:
+        spec: What to run.
+        data_dir: The shared data folder.
+        expected_id: The id that the planner gave the run; a worker that would give another one does not run.
+    """
+    started, identifier = perf_counter(), run_id(spec)
     method, metric, minimum = get_method(spec.method), "", math.nan
     try:
+        if expected_id not in (None, identifier):
+            raise ChangedCodeError(
+                "code or packages changed while the suite ran; run it again with --retry-failed"
+            )
         task = make_task(spec.task, data_dir, spec.scale)
         metric, minimum = task.test_metric, task.minimum
         setting = suite_setting(spec.task, spec.budget, spec.time_limit)
@@ -63,7 +77,7 @@ def execute(spec: RunSpec, data_dir: str | None = None) -> Record:
         run = Run(math.inf, math.nan, 0, 0.0, status="error")
         error = f"{type(exception).__name__}: {exception}"
     row = {
-        "run_id": run_id(spec),
+        "run_id": expected_id or identifier,
         "suite": spec.suite,
         "task": spec.task,
         "method": spec.method,

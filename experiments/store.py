@@ -77,6 +77,10 @@ class Store:
         write_atomically(path, lambda temporary: rows.to_csv(temporary, index=False))
         return path
 
+    def forget(self, run_id: str) -> None:
+        """Let a run count as missing."""
+        self._path("runs", run_id, "json").unlink(missing_ok=True)
+
     def clean(self) -> None:
         """Remove what killed processes left half written."""
         remove_leftovers(self.folder)

@@ -38,6 +38,9 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--backend", choices=BACKENDS, default="loky", help="where the processes are (default: here)"
     )
     run.add_argument("--address", help="of a running Dask or Ray cluster (default: a local one is started)")
+    run.add_argument(
+        "--retry-failed", action="store_true", help="run again what raised, diverged or took too long"
+    )
     run.add_argument("--no-mlflow", action="store_true", help="do not log to MLflow")
     status = commands.add_parser("status", help="how much of a suite has been run, and what failed")
     status.set_defaults(run=_status)
@@ -81,7 +84,7 @@ def _run(args: argparse.Namespace, console: Console) -> int:
                 verified(file, args.data_dir)
     except ValueError as error:
         raise ArgumentError(str(error)) from None
-    execution = Execution(args.jobs, args.backend, args.address, args.data_dir)
+    execution = Execution(args.jobs, args.backend, args.address, args.data_dir, args.retry_failed)
     try:
         rows = run_suite(suite, store, execution, console)
     except KeyboardInterrupt:

@@ -44,6 +44,7 @@ class Execution:
     backend: str = "loky"
     address: str | None = None
     data_dir: str | None = None
+    retry_failed: bool = False
 
 
 def run_suite(suite: Suite, store: Store, execution: Execution, console: Console) -> pd.DataFrame:
@@ -52,15 +53,18 @@ def run_suite(suite: Suite, store: Store, execution: Execution, console: Console
     Grids decide what follows, so the plan is asked again after every round until it wants nothing new.
     """
     store.clean()
+    if execution.retry_failed:
+        for row in failures(store.rows(run_id(spec) for spec in planned(suite, store))):
+            store.forget(row["run_id"])
     started, computed, busy = perf_counter(), 0, 0.0
     with Progress(*COLUMNS, TimeRemainingColumn(), console=console) as progress:
         while True:
             specs = planned(suite, store)
-            missing = [spec for spec in specs if not store.has(run_id(spec))]
+            missing = [(spec, run_id(spec)) for spec in specs if not store.has(run_id(spec))]
             if not missing:
                 break
             bar = progress.add_task(f"{suite.name}: {len(missing)} of {len(specs)} runs", total=len(missing))
-            function = partial(execute, data_dir=execution.data_dir)
+            function = partial(_execute, data_dir=execution.data_dir)
             for record in run_parallel(
                 function, missing, execution.jobs, execution.backend, execution.address
             ):
@@ -80,6 +84,11 @@ def run_suite(suite: Suite, store: Store, execution: Execution, console: Console
             highlight=False,
         )
     return store.rows(ids)
+
+
+def _execute(job: tuple[RunSpec, str], data_dir: str | None) -> Record:
+    spec, expected_id = job
+    return execute(spec, data_dir, expected_id)
 
 
 def planned(suite: Suite, store: Store) -> list[RunSpec]:
