@@ -22,11 +22,15 @@ FOLDER = Path(__file__).with_name("suites")
 
 @dataclass(frozen=True)
 class Comparison:
-    """A question that a suite answers: ``method`` against ``against`` ("grid A", "grid B" or a method)."""
+    """A question that a suite answers: ``method`` against ``against`` ("grid A", "grid B" or a method).
+
+    It is answered with yes where the whole interval of the ratio is below ``threshold``.
+    """
 
     method: str
     against: str
     question: str
+    threshold: float = 1.0
 
 
 @dataclass(frozen=True)
