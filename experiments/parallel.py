@@ -52,7 +52,9 @@ def run_parallel(
             _start_ray(processes, address)
         stack.enter_context(parallel_config(backend, n_jobs=processes))
         if backend == "ray":
-            waiting = iter(jobs)  # its joblib backend returns lists only: a few at a time, so that few are lost
+            waiting = iter(
+                jobs
+            )  # its joblib backend returns lists only: a few at a time, so that few are lost
             while part := list(islice(waiting, 4 * processes)):
                 yield from cast(Any, Parallel(**options)(single(job) for job in part))
             return
