@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from importlib import import_module
 from itertools import islice
@@ -50,15 +51,28 @@ def run_parallel(
         elif backend == "ray":
             _start_ray(processes, address)
         stack.enter_context(parallel_config(backend, n_jobs=processes))
-        if (
-            backend == "ray"
-        ):  # its joblib backend returns lists only: a few jobs at a time, so that few are lost
-            waiting = iter(jobs)
+        if backend == "ray":
+            waiting = iter(
+                jobs
+            )  # its joblib backend returns lists only: a few at a time, so that few are lost
             while part := list(islice(waiting, 4 * processes)):
                 yield from cast(Any, Parallel(**options)(single(job) for job in part))
             return
         parallel = Parallel(return_as="generator_unordered", **options)
-        yield from stack.enter_context(closing(cast(Any, parallel(single(job) for job in jobs))))
+        results = stack.enter_context(_stopped_at_the_end(cast(Any, parallel(single(job) for job in jobs))))
+        for result in results:  # noqa: UP028 ("yield from" would close them itself)
+            yield result
+
+
+@contextmanager
+def _stopped_at_the_end(results: Iterator[Result]) -> Iterator[Iterator[Result]]:
+    """Stop what still runs when the results are left early, which joblib would warn of."""
+    try:
+        yield results
+    finally:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*still being processed by the workers", UserWarning)
+            cast(Any, results).close()
 
 
 def _single_threaded(function: Callable[[Job], Result], job: Job) -> Result:
