@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from pfopt.optax import checks, kernels, memory, runs
-from pfopt.optax.memory import Options, ParameterFreeState
+from pfopt.optax.memory import ParameterFreeState
 from pfopt.search.state import Phase
 
 
