@@ -23,13 +23,11 @@ from rich.table import Table
 
 from experiments.gaps import gap, geometric_mean
 from experiments.methods.registry import METHODS
-from experiments.methods.schedules import GAMMAS
-from experiments.methods.sgd_grid import grid_a, grid_b, sgd_grid
+from experiments.methods.sgd_grid import GAMMAS, grid_a, grid_b, sgd_grid
 from experiments.parallel import run_parallel
 from experiments.tasks.registry import make_setting, make_task
-from experiments.tasks.task import Setting, with_lanes
+from experiments.tasks.task import Setting
 
-DEFAULT_METHODS = ("pfopt", "pfopt-loss", "dog")
 _HERE = Path(__file__).resolve().parent
 _memory = Memory(_HERE.parent / ".cache" / "experiments", verbose=0)
 
@@ -110,13 +108,13 @@ def compute_grid(
     """Grid A, and for ``strongest`` what grid B adds to it."""
     del fingerprint  # part of the key
     return sgd_grid(
-        with_lanes(make_task(name, data_dir)),
+        make_task(name, data_dir),
         seed,
         setting.budget,
         setting.batch_size,
         schedules=(setting.schedule, "constant") if strongest else (setting.schedule,),
         gammas=GAMMAS if strongest else (),
-        momenta=(setting.momentum,),
+        momentum=setting.momentum,
     )
 
 

@@ -13,7 +13,7 @@ from paper_repro.claim import Claim, Row, add_options
 
 README = Path(__file__).with_name("README.md")
 BEGIN, END = "<!-- table: python -m paper_repro -->\n", "<!-- end of table -->"
-HEAD = "| claim | theorem | command | minutes | expected | measured | |\n|---|---|---|---|---|---|---|\n"
+HEAD = "| claim | theorem | command | minutes of one core | expected | measured | |\n|---|---|---|---|---|---|---|\n"
 NAMES = (  # in the order of their numbers
     "nonsmooth_rate",
     "cost_of_range",

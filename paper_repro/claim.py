@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from time import perf_counter
+from time import process_time
 
 import torch
 from matplotlib.axes import Axes
@@ -50,7 +50,7 @@ class Row:
         """Print what was expected and measured."""
         print(f"claim {self.claim.number}  {self.claim.statement} [{self.claim.theorem}]")
         print(f"  expected  {self.finding.expected}\n  measured  {self.finding.measured}")
-        print(f"  {self.verdict}, {self.minutes:.1f} minutes", flush=True)
+        print(f"  {self.verdict}, {self.minutes:.1f} minutes of one core", flush=True)
 
 
 @dataclass(frozen=True)
@@ -74,11 +74,11 @@ class Claim:
     def check(self, quick: bool = False, pictures: Path = PICTURES, solve: Solver = pfopt.minimize) -> Row:
         """Measure, save the picture, and say whether the claim holds."""
         torch.set_num_threads(1)
-        started = perf_counter()
+        started = process_time()
         finding = self.measure(solve, quick)
         pictures.mkdir(parents=True, exist_ok=True)
         finding.figure.savefig(pictures / f"{self.name}.png", dpi=110)
-        return Row(self, finding, (perf_counter() - started) / 60)
+        return Row(self, finding, (process_time() - started) / 60)
 
     def main(self) -> None:
         """The command line of a script; exit code 0 says that the claim holds."""

@@ -1,6 +1,6 @@
 """The transformations: thin shells around ``runs.take``, built as optax builds its own."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +9,15 @@ import optax
 from pfopt.optax import checks, kernels, memory, runs
 from pfopt.optax.memory import ParameterFreeState
 from pfopt.search.state import Phase
+
+
+class _Made(NamedTuple):
+    """What an update got, and what the base made of it."""
+
+    grads: Any
+    directions: Any
+    base: Any  # the base's next state
+    loss: jax.Array | None
 
 
 def scale_by_parameter_free(
@@ -40,54 +49,63 @@ def scale_by_parameter_free(
         scope=scope,
     )
     base = checks.base(base)
-    has_momentum, decays = not checks.is_absent(options.momentum), not checks.is_absent(options.weight_decay)
 
     def init(params: Any) -> ParameterFreeState:
         checks.params(params)
-        return memory.fresh(options, base, params, has_momentum)
+        return memory.fresh(options, base, params, momentum=not checks.is_absent(options.momentum))
 
     def update(
         updates: Any, state: Any, params: Any = None, *, value: Any = None, **extra_args: Any
     ) -> tuple[Any, ParameterFreeState]:
         if params is None:
             raise ValueError(checks.PARAMS_MISSING)
-        leaves, structure = jax.tree.flatten(params)
-        flat = memory.flatten(state)
-        points, dtype = kernels.iterates(leaves, flat.iterate), flat.anchor_sq.dtype
-
-        def wide(tree: Any) -> list[jax.Array]:
-            found = structure.flatten_up_to(tree)
-            return [kernels.widen(leaf, like) for leaf, like in zip(found, leaves, strict=True)]
-
-        def renew(anchor: list[jax.Array]) -> Any:
-            cast = [x.astype(leaf.dtype) for x, leaf in zip(anchor, leaves, strict=True)]
-            return base.init(structure.unflatten(cast))
-
-        loss = checks.loss(value, dtype)
-        if value is not None:
-            extra_args["value"] = value
-        found, base_state = base.update(updates, state.base, params, **extra_args)
-        directions = wide(found)
-        raw_sq, base_sq = (kernels.norms_sq(each, "global", dtype)[0] for each in (wide(updates), directions))
-        if decays:
-            directions = kernels.add(directions, kernels.scale(points, options.weight_decay))
-        sq = kernels.norms_sq(directions, options.scope, dtype)
-        gradient = runs.Gradient(
-            params=leaves,
-            points=points,
-            directions=directions,
-            base=base_state,
-            raw_sq=raw_sq,
-            shrinkage=raw_sq / base_sq,
-            sq=jnp.where(jnp.isfinite(raw_sq), sq, jnp.nan),  # whatever the base made of it
-            value=loss,
-        )
-        flat, moves = runs.take(options, flat, gradient, renew)
-        flat = flat._replace(iterate=kernels.kept(leaves, kernels.add(points, moves)))
-        scaled = kernels.updates(leaves, points, moves, done=state.search.phase == Phase.DONE)
-        return structure.unflatten([-update for update in scaled]), memory.unflatten(flat, state)
+        extra_args = extra_args if value is None else {"value": value, **extra_args}
+        made, base_state = base.update(updates, state.base, params, **extra_args)
+        loss = checks.loss(value, state.anchor_sq.dtype)
+        return _update(options, base, state, params, _Made(updates, made, base_state, loss))
 
     return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _update(
+    options: memory.Options,
+    base: optax.GradientTransformation,
+    state: ParameterFreeState,
+    params: Any,
+    made: _Made,
+) -> tuple[Any, ParameterFreeState]:
+    """Trees to lists of leaves, ``runs.take``, and back."""
+    leaves, structure = jax.tree.flatten(params)
+    flat = memory.flatten(state)
+    points, dtype = kernels.iterates(leaves, flat.iterate), flat.anchor_sq.dtype
+
+    def wide(tree: Any) -> list[jax.Array]:
+        found = structure.flatten_up_to(tree)
+        return [kernels.widen(leaf, like) for leaf, like in zip(found, leaves, strict=True)]
+
+    def renew(anchor: list[jax.Array]) -> Any:
+        cast = [x.astype(leaf.dtype) for x, leaf in zip(anchor, leaves, strict=True)]
+        return base.init(structure.unflatten(cast))
+
+    grads, directions = wide(made.grads), wide(made.directions)
+    raw_sq, base_sq = (kernels.norms_sq(each, "global", dtype)[0] for each in (grads, directions))
+    if not checks.is_absent(options.weight_decay):
+        directions = kernels.add(directions, kernels.scale(points, options.weight_decay))
+    sq = kernels.norms_sq(directions, options.scope, dtype)
+    gradient = runs.Gradient(
+        params=leaves,
+        points=points,
+        directions=directions,
+        base=made.base,
+        raw_sq=raw_sq,
+        shrinkage=raw_sq / base_sq,
+        sq=jnp.where(jnp.isfinite(raw_sq), sq, jnp.nan),  # whatever the base made of it
+        value=made.loss,
+    )
+    flat, moves = runs.take(options, flat, gradient, renew)
+    flat = flat._replace(iterate=kernels.kept(leaves, kernels.add(points, moves)))
+    scaled = kernels.updates(leaves, points, moves, done=state.search.phase == Phase.DONE)
+    return structure.unflatten([-update for update in scaled]), memory.unflatten(flat, state)
 
 
 def scale_by_parameter_free_sgd(

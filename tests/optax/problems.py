@@ -14,7 +14,6 @@ RNG = np.random.default_rng(0)
 INPUTS = RNG.standard_normal((24, 4))
 TARGETS = INPUTS @ RNG.standard_normal((4, 3)) + RNG.standard_normal(3)
 START = RNG.standard_normal((4, 3))
-FLAGS = {"--xla_force_host_platform_device_count": "8"}
 
 
 def regression(dtype: Any = jnp.float32) -> dict[str, jax.Array]:

@@ -1,1 +1,0 @@
-"""Tables, statistics, pictures and pages: nothing here trains."""
