@@ -13,7 +13,7 @@ test: $(READY) lint  ## everything that CI runs
 	$(BIN)/python -m pytest -n auto
 
 paper: $(READY)  ## every claim of the paper that numbers can check; rewrites paper_repro/README.md
-	@echo "== claims of the paper (about 20 minutes on two cores)"
+	@echo "== claims of the paper (ten minutes on two idle cores)"
 	$(BIN)/python -m paper_repro
 
 lint: $(READY)
