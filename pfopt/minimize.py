@@ -103,8 +103,9 @@ def minimize(
     driver = _Driver(oracle, anchor, callback)
 
     def config(stage_budget: int, stage_delta: float | None) -> Config:
-        damping = alpha if plan == "certified" else plans.ALPHA[plan]
-        alphas, betas = (damping,) * 3, (beta,) * 3
+        if plan != "certified":
+            return plans.configure(stage_budget, plan, schedule)
+        alphas, betas = (alpha,) * 3, (beta,) * 3
         if lipschitz is not None and stage_delta is not None:
             alphas, betas = theorem_constants(stage_budget, lipschitz, stage_delta)
         return Config(stage_budget, plan, schedule, alphas, betas)

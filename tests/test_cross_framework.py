@@ -195,7 +195,7 @@ def integers(state: Any, run: Any) -> list[int]:
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("plan", ["train", "certified"])
 def test_recorded_scalars_give_the_same_integers(plan: str, dtype: str, seed: int, faults: bool) -> None:
-    steps, config = 600, Config(600, plan, "linear")
+    steps, config = 600, plans.configure(600, plan, "linear")
     rows = [
         tuple(np.asarray(x, dtype) for x in row)
         for row, _ in zip(stream(seed, faults), range(steps), strict=False)

@@ -12,7 +12,7 @@ from pfopt.optax.memory import Options
 from pfopt.search import plan as plans
 from pfopt.search import schedule as schedules
 from pfopt.search import validate
-from pfopt.search.state import AVERAGE, LAST, Config
+from pfopt.search.state import AVERAGE, LAST
 
 PARAMS_MISSING = (
     "params must be passed to update(updates, state, params), which measures the distance from the anchor, "
@@ -56,11 +56,10 @@ def options(
         validate.at_least_zero("average", average)
     if plan == "certified":
         _certified(total_steps, momentum, scope, average)
-    config = Config(
+    config = plans.configure(
         total_steps=plans.FIRST_STAGE if total_steps is None else _steps(total_steps, plan),
         plan=plan,
         schedule=schedule,
-        alphas=(plans.ALPHA[plan],) * 3,
         output=LAST if isinstance(average, str) and average == "last" else AVERAGE,
         arbitrate=isinstance(average, str) and average == "auto",
         endless=total_steps is None,

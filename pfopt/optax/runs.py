@@ -135,8 +135,6 @@ def _decide(
     age = tracking.real(run.step - run.origin, run, jnp)
     weight = schedules.average_weight(0.0, tracking.real(run.step, run, jnp) + 1) * counts
     run, move = _measure(options, state, run, gradient, counts)
-    if gradient.value is not None:  # a lost probe did not lack losses
-        run = run._replace(value_count=run.value_count + (counts & searching & (run.bad >= LOST)))
     if options.config.plan == "train":
         weight = schedules.average_weight(options.gamma, age + 1) * (move.go & training)
     turn = Turn(

@@ -191,12 +191,13 @@ def parameter_free_sgd(
 
     .. math::
         v_t = m v_{t-1} + (1-m) g_t, \qquad
-        x_{t+1} = x_t - \min\Big(\tfrac{c \max(r^*/10,\, \bar r_t)}{\sqrt{G_t}},\, \eta_{\max}\Big)
+        x_{t+1} = x_t - \min\Big(\tfrac{c \max(r^*/10,\, \bar r_t)}{\sqrt{t\, m_t}},\, \eta_{\max}\Big)
         \tfrac{T-t}{T}\, v_t
 
-    with :math:`\bar r_t` the largest displacement from the anchor and :math:`G_t` the recent gradients'
-    :math:`t\,\|g\|^2`. The update of the last gradient lands on the returned point; later ones are zero. Plan
-    "certified" is Algorithm 1 of Carmon and Hinder as it stands.
+    with :math:`\bar r_t` the largest displacement from the anchor, :math:`m_t` the mean of the recent
+    :math:`\|g\|^2`, and :math:`\eta_{\max}` four times the step size found, or more where the run certifies
+    more (``pfopt.search.tracking``). The update of the last gradient lands on the returned point; later ones
+    are zero. Plan "certified" is Algorithm 1 of Carmon and Hinder as it stands.
 
     ``update(grads, state, params)`` is all it takes. Where ``value=loss`` is passed at every update as well,
     it chooses between caps of the step size, and between the average and the last iterate.

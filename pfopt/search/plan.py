@@ -22,6 +22,7 @@ import numpy as np
 
 from pfopt.search import bisection, tracking
 from pfopt.search.bisection import END, FLOOR, RAISE, START
+from pfopt.search.certificate import RANGES
 from pfopt.search.state import (
     ANCHOR,
     AVERAGE,
@@ -47,6 +48,11 @@ LENGTHEN = 4  # probes without signal grow by this factor
 CAPS = (2, 0)  # doublings above the root; the first is taken unless a loss says that it is too high
 UNCAPPED = 64  # doublings: no bound, where the search found none
 CLEARLY = 2.0  # standard errors by which a loss must be lower to overrule the default
+
+
+def configure(total_steps: int, plan: str, schedule: str, **rest: Any) -> Config:
+    """A ``Config`` with the plan's own damping."""
+    return Config(total_steps, plan, schedule, alphas=(ALPHA[plan],) * len(RANGES), **rest)
 
 
 def probe_length(total_steps: Any, xp: Any = np) -> Any:
@@ -187,17 +193,11 @@ def _finish_probe(config: Config, state: State, run: Run, xp: Any) -> tuple[Stat
     state = state._replace(bracket=bracket, losses=state.losses & (run.value_count > 0))
 
     silent = bisection.is_silent(before, accepted, run, xp)
-    longer = state._replace(
-        bracket=bisection.begin(START, len(run.grad_sq) - 1, xp),
-        probe_length=LENGTHEN * state.probe_length,
-        run_length=LENGTHEN * state.probe_length,
-    )
     too_high = bisection.is_bottomless(before, accepted, run, xp)
-    lower = state._replace(
-        bracket=bisection.begin(START, len(run.grad_sq) - 1, xp),
-        initial_step=step_size(state._replace(bracket=before), xp),
-        run_length=state.probe_length,
-    )
+    again = state._replace(bracket=bisection.begin(START, len(run.grad_sq) - 1, xp))
+    length = LENGTHEN * state.probe_length
+    longer = again._replace(probe_length=length, run_length=length)
+    lower = again._replace(initial_step=step_size(state._replace(bracket=before), xp))
     following = choose(xp, silent, longer, choose(xp, too_high, lower, state))
     spent_out = following.spent + following.run_length > SEARCH_SHARE * total
     leave = spent_out | ((bracket.branch == END) & xp.logical_not(silent | too_high))

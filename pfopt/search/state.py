@@ -66,9 +66,9 @@ class Config(NamedTuple):
     """What the caller fixed before the first gradient; hashable, never traced."""
 
     total_steps: int  # B, gradients in all; the first stage's where the horizon is unknown
-    plan: str = "train"  # "certified" | "train"
-    schedule: str = "linear"  # "constant" | "linear"
-    alphas: tuple[float, ...] = (3.0, 3.0, 3.0)  # alpha^(k) for k = 2, 4, 8; plan "train" has plan.ALPHA
+    plan: str  # "certified" | "train"
+    schedule: str  # "constant" | "linear"
+    alphas: tuple[float, ...]  # alpha^(k) for k = 2, 4, 8
     betas: tuple[float, ...] = (0.0, 0.0, 0.0)  # beta^(k) for k = 2, 4, 8
     output: int = AVERAGE  # of plan "train": AVERAGE or LAST
     arbitrate: bool = (

@@ -28,12 +28,13 @@ class ParameterFreeSGD(Optimizer):
 
     .. math::
         v_t = m v_{t-1} + (1-m) g_t, \qquad
-        x_{t+1} = x_t - \min\Big(\tfrac{c \max(r^*/10,\, \bar r_t)}{\sqrt{G_t}},\, \eta_{\max}\Big)
+        x_{t+1} = x_t - \min\Big(\tfrac{c \max(r^*/10,\, \bar r_t)}{\sqrt{t\, m_t}},\, \eta_{\max}\Big)
         \tfrac{T-t}{T}\, v_t
 
-    with :math:`\bar r_t` the largest displacement from the anchor and :math:`G_t=\sum\|g_i\|^2`. When the
-    budget ends the parameters hold the returned point. Plan ``"certified"`` is the paper's Algorithm 1 as it
-    stands.
+    with :math:`\bar r_t` the largest displacement from the anchor, :math:`m_t` the mean of the recent
+    :math:`\|g\|^2`, and :math:`\eta_{\max}` four times the step size found, or more where the run certifies
+    more (``pfopt.search.tracking``). When the budget ends the parameters hold the returned point. Plan
+    ``"certified"`` is the paper's Algorithm 1 as it stands.
 
     ``zero_grad(); loss.backward(); step()`` is all it takes. Where the loss is passed as well,
     ``step(loss=loss)`` or ``step(closure)``, it chooses between caps of the step size, and between the
@@ -53,7 +54,7 @@ class ParameterFreeSGD(Optimizer):
         weight_decay: L2 penalty, added to the gradient as in ``torch.optim.SGD``.
         maximize: maximise the objective (and the loss) instead.
         average: what is returned: a number gamma >= 0, the polynomial average with that weight; "last", the
-            last iterate; "auto", the average with gamma = 2 or, where losses are given, the better one.
+            last iterate; "auto", the average with gamma = 3 or, where losses are given, the better one.
         scope: over what displacement and gradients are estimated in the long run: "global", "group",
             "tensor", or "auto". Plan "certified" is always global.
         foreach: ``False`` handles tensors one by one; otherwise a group is handled at once.
@@ -258,11 +259,10 @@ class ParameterFreeSGD(Optimizer):
 
     def _config(self) -> Config:
         group = self.param_groups[0]
-        return Config(
+        return plans.configure(
             total_steps=plans.FIRST_STAGE if group["total_steps"] is None else group["total_steps"],
             plan=group["plan"],
             schedule=group["schedule"],
-            alphas=(plans.ALPHA[group["plan"]],) * 3,
             output=LAST if group["average"] == "last" else AVERAGE,
             arbitrate=group["average"] == "auto",
             endless=group["total_steps"] is None,
