@@ -1,4 +1,4 @@
-"""Command line: ``python -m experiments demo`` and ``python -m experiments ratios``."""
+"""Command line: ``python -m experiments demo | ratios | run | status | report | list``."""
 
 from __future__ import annotations
 
@@ -14,10 +14,14 @@ from rich.console import Console
 
 from experiments.demo import DemoOptions, run_demo
 from experiments.methods.registry import METHODS
+from experiments.names import check_names
+from experiments.parallel import BackendError
+from experiments.ratios import DEFAULT_METHODS as RATIO_METHODS
 from experiments.ratios import RatioJob, measure_ratios, print_ratios
+from experiments.suite_commands import ArgumentError, add_commands
 from experiments.tasks.convex import CONVEX
 from experiments.tasks.data import MissingDataError, data_folder, has_shared_data
-from experiments.tasks.registry import DEMO_NAMES, NAMES, available, check_names
+from experiments.tasks.registry import DEMO_NAMES, NAMES, available
 
 MIN_BUDGET = 400  # of a convex task; the network gets a quarter
 
@@ -30,31 +34,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     console = Console()
     try:
         return args.run(args, console)
-    except (ArgumentError, MissingDataError) as error:
+    except (ArgumentError, BackendError, MissingDataError) as error:
         parser.exit(2, f"error: {error}\n")
     except KeyboardInterrupt as interrupt:
         console.print(f"Interrupted. {interrupt}".strip(), markup=False)
         return 130
 
 
-class ArgumentError(ValueError):
-    """A value on the command line that is not allowed."""
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m experiments", description=__doc__)
-    commands = parser.add_subparsers(required=True, metavar="demo | ratios")
+    commands = parser.add_subparsers(required=True, metavar="demo | ratios | run | status | report | list")
     demo = commands.add_parser("demo", help="one parameter-free run against a grid of learning rates and DoG")
     demo.set_defaults(run=_demo)
     demo.add_argument("--seed", type=_at_least(0), default=0, help="data order and initial network")
     demo.add_argument(
         "--output", type=Path, default=Path("demo-results"), help="folder for table and picture"
     )
+    add_commands(commands)
     ratios = commands.add_parser(
         "ratios", help="suboptimality divided by that of the grid, on every convex task"
     )
     ratios.set_defaults(run=_ratios)
-    ratios.add_argument("--methods", nargs="+", default=list(METHODS), metavar="METHOD")
+    ratios.add_argument("--methods", nargs="+", default=list(RATIO_METHODS), metavar="METHOD")
     ratios.add_argument("--seeds", nargs="+", type=_at_least(0), default=[0, 1, 2], metavar="SEED")
     ratios.add_argument("--grid-b", action="store_true", help="also the strongest grid, chosen in hindsight")
     ratios.add_argument("--options", type=json.loads, default={}, help="JSON: keyword arguments for pfopt")

@@ -5,8 +5,6 @@ Every finished task is written at once: ``demo.csv``, ``demo.md`` and ``demo.png
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
@@ -15,16 +13,17 @@ import pandas as pd
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from experiments.figure import draw_demo
+from experiments.files import write_atomically, write_text
 from experiments.methods.dog import run_dog
+from experiments.methods.lane import run_sgd
 from experiments.methods.parameter_free import run_parameter_free
 from experiments.methods.run import Run
-from experiments.methods.sgd import run_sgd
 from experiments.methods.sgd_grid import grid_a, sgd_grid
 from experiments.parallel import run_parallel
-from experiments.report import demo_rows, print_demo, to_markdown
+from experiments.report.demo import demo_rows, print_demo, to_markdown
+from experiments.report.demo_figure import draw_demo
 from experiments.tasks.registry import make_setting, make_task
-from experiments.tasks.task import Setting, Task
+from experiments.tasks.task import LaneTask, Setting, with_lanes
 
 METHODS = ("grid", "dog", "pfopt")
 NUM_RECORDS = 100
@@ -96,14 +95,14 @@ def run_job(job: DemoJob) -> TaskResult:
     options = job.options
     task, setting = make_task(job.task, options.data_dir), make_setting(job.task, options.budget)
     if job.method == "grid":
-        run, grid = _run_grid(task, options.seed, setting)
+        run, grid = _run_grid(with_lanes(task), options.seed, setting)
         return TaskResult(job.task, task.minimum, {"grid": run}, grid)
     method = {"dog": run_dog, "pfopt": run_parameter_free}[job.method]
     run = method(task, options.seed, setting, num_records=NUM_RECORDS)
     return TaskResult(job.task, task.minimum, {job.method: run})
 
 
-def _run_grid(task: Task, seed: int, setting: Setting) -> tuple[Run, pd.DataFrame]:
+def _run_grid(task: LaneTask, seed: int, setting: Setting) -> tuple[Run, pd.DataFrame]:
     """The grid and, for its curve, one run at its best learning rate; the cost is the grid's."""
     started = perf_counter()
     grid = sgd_grid(
@@ -112,27 +111,22 @@ def _run_grid(task: Task, seed: int, setting: Setting) -> tuple[Run, pd.DataFram
         setting.budget,
         setting.batch_size,
         schedules=(setting.schedule,),
-        momentum=setting.momentum,
+        momenta=(setting.momentum,),
     )
     seconds = perf_counter() - started
     best = grid_a(grid, setting.schedule)
     curve = run_sgd(task, seed, setting, learning_rate=best.learning_rate, num_records=NUM_RECORDS).curve
     message = f"lr {best.learning_rate:g}" + (", grid widened" if grid.widened.any() else "")
     cost = int(grid.num_grad_evals.sum())
-    return Run(best.value, best.accuracy, cost, seconds, curve, message), grid
+    return Run(best.value, best.test, cost, seconds, curve, message), grid
 
 
 def write_results(results: list[TaskResult], folder: Path) -> None:
     """Write table and picture; a reader finds the old file or the new one, never half of one."""
     folder.mkdir(parents=True, exist_ok=True)
     rows = demo_rows(results)
-    _replace(folder / "demo.csv", lambda path: rows.to_csv(path, index=False))
-    _replace(folder / "demo.md", lambda path: path.write_text(to_markdown(rows), encoding="utf-8"))
-    _replace(folder / "demo.png", lambda path: draw_demo(results).savefig(path, dpi=110, format="png"))
-
-
-def _replace(path: Path, write: Callable[[Path], object]) -> None:
-    """Write to a temporary file beside ``path``, then move it there."""
-    temporary = path.with_name(path.name + ".tmp")
-    write(temporary)
-    os.replace(temporary, path)
+    write_atomically(folder / "demo.csv", lambda path: rows.to_csv(path, index=False))
+    write_text(folder / "demo.md", to_markdown(rows))
+    write_atomically(
+        folder / "demo.png", lambda path: draw_demo(results).savefig(path, dpi=110, format="png")
+    )

@@ -23,11 +23,13 @@ from rich.table import Table
 
 from experiments.gaps import gap, geometric_mean
 from experiments.methods.registry import METHODS
-from experiments.methods.sgd_grid import GAMMAS, grid_a, grid_b, sgd_grid
+from experiments.methods.schedules import GAMMAS
+from experiments.methods.sgd_grid import grid_a, grid_b, sgd_grid
 from experiments.parallel import run_parallel
 from experiments.tasks.registry import make_setting, make_task
-from experiments.tasks.task import Setting
+from experiments.tasks.task import Setting, with_lanes
 
+DEFAULT_METHODS = ("pfopt", "pfopt-loss", "dog")
 _HERE = Path(__file__).resolve().parent
 _memory = Memory(_HERE.parent / ".cache" / "experiments", verbose=0)
 
@@ -108,13 +110,13 @@ def compute_grid(
     """Grid A, and for ``strongest`` what grid B adds to it."""
     del fingerprint  # part of the key
     return sgd_grid(
-        make_task(name, data_dir),
+        with_lanes(make_task(name, data_dir)),
         seed,
         setting.budget,
         setting.batch_size,
         schedules=(setting.schedule, "constant") if strongest else (setting.schedule,),
         gammas=GAMMAS if strongest else (),
-        momentum=setting.momentum,
+        momenta=(setting.momentum,),
     )
 
 

@@ -58,10 +58,10 @@ def accuracies(task: ConvexTask, seeds: int) -> dict[str, np.ndarray]:
     """Training accuracy in per cent, one per seed (DoG: 3); SGD's learning rate is the best of its grid, one seed."""
     budget = EPOCHS * len(task.targets) // BATCH
     found = {
-        method: np.array([run(task, seed, Setting(budget, BATCH)).accuracy for seed in range(count)])
+        method: np.array([run(task, seed, Setting(budget, BATCH)).test for seed in range(count)])
         for (method, run), count in zip(METHODS.items(), (seeds, min(seeds, 3)), strict=True)
     }
-    found["SGD's best rate"] = np.array([sgd_grid(task, 0, budget, BATCH).accuracy.max()])
+    found["SGD's best rate"] = np.array([sgd_grid(task, 0, budget, BATCH).test.max()])
     return {method: 100 * values for method, values in found.items()}
 
 

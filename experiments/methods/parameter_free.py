@@ -1,56 +1,63 @@
-"""One run of ``pfopt.torch.ParameterFreeSGD``, written as a user would write it."""
+"""``pfopt.torch.ParameterFreeSGD``, used as a user would use it."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from torch import Tensor
 
-from experiments.methods.run import Run, train
-from experiments.tasks.task import Setting, Task
+from experiments.methods.run import run_torch
+from experiments.methods.trainer import Trainer
+from experiments.tasks.task import Problem, Setting
 from pfopt.torch import ParameterFreeSGD
 
 
-def run_parameter_free(
-    task: Task,
-    seed: int,
-    setting: Setting,
-    *,
-    with_loss: bool = False,
-    num_records: int = 0,
-    **options: Any,
-) -> Run:
-    """Train with ``setting.budget`` steps in all, the search included.
+class ParameterFreeTrainer(Trainer):
+    """One optimizer for the whole budget, search included; ``options`` go to ``ParameterFreeSGD``."""
 
-    Args:
-        task: What to train.
-        seed: Data order and initial point.
-        setting: Budget, batch size and momentum.
-        with_loss: Whether ``step`` is told the mini-batch loss.
-        num_records: How often the objective of the deployed iterate and the phase are recorded.
-        options: Passed on to ``ParameterFreeSGD``.
-    """
-    problem = task.problem(seed)
-    options = {"momentum": setting.momentum, "buffers": problem.buffers(), **options}
-    opt = ParameterFreeSGD(problem.parameters(), setting.budget, **options)
+    recovers = True
 
-    def step(loss: Tensor) -> None:
-        if with_loss:
-            opt.step(loss=loss)
+    def __init__(
+        self, problem: Problem, setting: Setting, *, with_loss: bool = False, **options: Any
+    ) -> None:
+        momentum = 0.0 if options.get("plan") == "certified" else setting.momentum
+        defaults = {"momentum": momentum, "buffers": problem.buffers()}
+        self.parameter_free = ParameterFreeSGD(
+            problem.parameters(), setting.budget, **{**defaults, **options}
+        )
+        self.with_loss = with_loss
+        super().__init__(problem, setting, self.parameter_free)
+
+    def step(self, loss: Tensor) -> None:
+        """A step, told the mini-batch loss or not."""
+        if self.with_loss:
+            self.parameter_free.step(loss=loss)
         else:
-            opt.step()
+            self.parameter_free.step()
 
-    def deployed_score() -> tuple[float, float]:
-        with opt.averaged():
-            return problem.score()
+    @contextmanager
+    def deployed(self) -> Iterator[Problem]:
+        """The average, where it is what will be returned."""
+        with self.parameter_free.averaged():
+            yield self.problem
 
-    run = train(
-        problem,
-        task.batches(seed, setting.budget, setting.batch_size),
-        step,
-        deployed_score=deployed_score,
-        phase=lambda: opt.status().phase,
-        num_records=num_records,
-    )
-    return replace(run, message=opt.status().message)
+    @property
+    def step_size(self) -> float:
+        """The last step size."""
+        return self.parameter_free.status().step_size
+
+    @property
+    def phase(self) -> str:
+        """search, select, train or done."""
+        return self.parameter_free.status().phase
+
+    @property
+    def message(self) -> str:  # type: ignore[override]
+        """How the search ended."""
+        return self.parameter_free.status().message
+
+
+run_parameter_free = partial(run_torch, make=ParameterFreeTrainer)

@@ -1,26 +1,121 @@
-"""Every method that spends the budget once, by name."""
+"""Every method by name: one row each. Methods that need a package of their own are imported when they run."""
 
 from __future__ import annotations
 
-from functools import partial
-from typing import Protocol
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
-from experiments.methods.dog import run_dog
-from experiments.methods.parameter_free import run_parameter_free
 from experiments.methods.run import Run
-from experiments.tasks.task import Setting, Task
+from experiments.names import check_names
+
+TORCH, JAX = ("torch",), ("jax", "optax")
 
 
-class Method(Protocol):
-    """One run on a task."""
+@dataclass(frozen=True)
+class Method:
+    """One way to spend the budget.
 
-    def __call__(self, task: Task, seed: int, setting: Setting, *, num_records: int = 0) -> Run:
-        """Spend the setting's budget once."""
-        ...
+    Attributes:
+        label: Its name in tables.
+        role: "ours", "grid" (a whole grid, or one lane of one), or "peer".
+        module: Where ``function`` is; what it imports is part of a run's id.
+        function: ``(task, seed, setting, *, num_records, **options) -> Run``.
+        options: Arguments that make the row what it is.
+        packages: Distributions whose versions are part of a run's id.
+        needs: What a task must have: "lanes", "jax" or nothing.
+    """
+
+    label: str
+    role: str
+    module: str
+    function: str
+    options: dict[str, Any] = field(default_factory=dict)
+    packages: tuple[str, ...] = TORCH
+    needs: str = ""
+
+    @property
+    def framework(self) -> str:
+        """torch, optax or numpy."""
+        return {"optax_run": "optax", "numpy_oracle": "numpy"}.get(self.module, "torch")
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """The modules whose code the method consists of; pfopt's own only where it is used."""
+        name = f"experiments.methods.{self.module}"
+        if self.module == "optax_run":  # shared with the peers, so that what ours imports is named here
+            return (name, "pfopt.optax") if self.role == "ours" else (name,)
+        return (name,)
+
+    def __call__(self, *args: Any, **options: Any) -> Run:
+        """Run it."""
+        function: Callable[..., Run] = getattr(
+            import_module(f"experiments.methods.{self.module}"), self.function
+        )
+        return function(*args, **{**self.options, **options})
+
+    def versions(self) -> dict[str, str]:
+        """Version of every package, "missing" where it is not installed."""
+        return {package: _version(package) for package in self.packages}
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "missing"
+
+
+def _ours(label: str, **options: Any) -> Method:
+    return Method(label, "ours", "parameter_free", "run_parameter_free", options)
+
+
+def _ours_optax(label: str, **options: Any) -> Method:
+    return Method(label, "ours", "optax_run", "run_optax_parameter_free", options, JAX, "jax")
+
+
+def _peer(label: str, function: str, package: str, module: str = "peers") -> Method:
+    return Method(label, "peer", module, function, {}, (*TORCH, package))
+
+
+def _optax(label: str, function: str, **options: Any) -> Method:
+    return Method(label, "peer", "optax_run", function, options, JAX, "jax")
 
 
 METHODS: dict[str, Method] = {
-    "pfopt": run_parameter_free,
-    "pfopt-loss": partial(run_parameter_free, with_loss=True),
-    "dog": run_dog,
+    "pfopt": _ours("ParameterFreeSGD"),
+    "pfopt-loss": _ours("ParameterFreeSGD, losses", with_loss=True),
+    "pfopt-certified": _ours("Algorithm 1", plan="certified", schedule="constant"),
+    "pfopt-certified-linear": _ours("Algorithm 1, linear decay", plan="certified", schedule="linear"),
+    "pfopt-numpy": Method("pfopt.minimize", "ours", "numpy_oracle", "run_oracle", {}, ("numpy",), "lanes"),
+    "pfopt-optax": _ours_optax("parameter_free_sgd (optax)"),
+    "pfopt-optax-loss": _ours_optax("parameter_free_sgd (optax), losses", with_loss=True),
+    "sgd-grid": Method("SGD grid", "grid", "grid_run", "run_grid", {}, TORCH, "lanes"),
+    "sgd": Method("SGD, one learning rate", "grid", "lane", "run_sgd_lane"),
+    "adamw": Method("AdamW, one learning rate", "grid", "lane", "run_adamw_lane"),
+    "dog": _peer("DoG", "run_dog", "dog-optimizer", "dog"),
+    "ldog": _peer("LDoG", "run_ldog", "dog-optimizer", "dog"),
+    "dadapt-sgd": _peer("D-Adaptation SGD", "run_dadapt_sgd", "dadaptation"),
+    "dadapt-adam": _peer("D-Adaptation Adam", "run_dadapt_adam", "dadaptation"),
+    "prodigy": _peer("Prodigy", "run_prodigy", "prodigyopt"),
+    "schedule-free-sgd": _peer("Schedule-Free SGD", "run_schedule_free_sgd", "schedulefree"),
+    "schedule-free-adamw": _peer("Schedule-Free AdamW", "run_schedule_free_adamw", "schedulefree"),
+    "optax-sgd": Method(
+        "SGD (optax), one learning rate", "grid", "optax_run", "run_optax_sgd", {}, JAX, "jax"
+    ),
+    "optax-dog": _optax("DoG (optax)", "run_contrib", name="dog"),
+    "optax-dowg": _optax("DoWG (optax)", "run_contrib", name="dowg"),
+    "optax-prodigy": _optax("Prodigy (optax)", "run_optax_prodigy"),
+    "optax-mechanic": _optax("Mechanic (optax)", "run_mechanic"),
+    "optax-momo": _optax("MoMo (optax)", "run_contrib", name="momo"),
+    "optax-cocob": _optax("COCOB (optax)", "run_contrib", name="cocob"),
+    "optax-schedule-free": _optax("Schedule-Free (optax)", "run_optax_schedule_free"),
 }
+
+
+def get_method(name: str) -> Method:
+    """A method by name; an unknown name is an error that lists the nearest ones."""
+    check_names([name], tuple(METHODS), "method")
+    return METHODS[name]

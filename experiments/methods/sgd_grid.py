@@ -9,35 +9,26 @@ constant or linear, last iterate or a polynomial average, all chosen in hindsigh
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pandas as pd
 import torch
 from torch import Tensor
 
-from experiments.tasks.task import Task
+from experiments.methods.schedules import SCHEDULES, average_name, average_weight
+from experiments.tasks.task import LaneTask
 
 LEARNING_RATES = tuple(2.0**j for j in range(-12, 6))
-GAMMAS = (0.0, 1.0, 2.0, 3.0, 5.0, 8.0)
 MAX_WIDENINGS = 4  # each by two further values, a factor of 4
-
-# Factor of the learning rate at progress t / T, shape (steps,), in [0, 1).
-SCHEDULES: dict[str, Callable[[Tensor], Tensor]] = {
-    "constant": torch.ones_like,
-    "linear": lambda progress: 1.0 - progress,
-    "cosine": lambda progress: 0.5 * (1.0 + torch.cos(torch.pi * progress)),
-}
 
 
 def sgd_grid(
-    task: Task,
+    task: LaneTask,
     seed: int,
     budget: int,
     batch_size: int = 16,
     *,
     schedules: tuple[str, ...] = ("linear",),
     gammas: tuple[float, ...] = (),
-    momentum: float = 0.0,
+    momenta: tuple[float, ...] = (0.0,),
     learning_rates: tuple[float, ...] = LEARNING_RATES,
 ) -> pd.DataFrame:
     """Run the grid; while its best value is on an edge, widen that edge by a factor of 4.
@@ -49,30 +40,33 @@ def sgd_grid(
         batch_size: Rows of a mini-batch.
         schedules: Keys of ``SCHEDULES``; the first is the practitioner's.
         gammas: Weights of the polynomial averages that are returned besides the last iterate.
-        momentum: Normalised momentum.
+        momenta: Normalised momenta; the first is the practitioner's.
         learning_rates: Ascending, at a factor of 2.
 
     Returns:
-        One row per schedule, output and learning rate: learning_rate, schedule, output ("last" or
-        "average gamma=..."), value, accuracy, num_grad_evals, widened (whether it was added at an edge).
+        One row per schedule, momentum, output and learning rate: learning_rate, schedule, momentum, output ("last" or
+        "average gamma=..."), value, test, num_grad_evals, widened (whether it was added at an edge).
     """
     batches = task.batches(seed, budget, batch_size)
 
     def run(values: tuple[float, ...], widened: bool) -> pd.DataFrame:
-        return _run_lanes(task, seed, batches, values, schedules, gammas, momentum).assign(widened=widened)
+        tables = [_run_lanes(task, seed, batches, values, schedules, gammas, m) for m in momenta]
+        return pd.concat(tables, ignore_index=True).assign(widened=widened)
 
     table = run(learning_rates, widened=False)
     for _ in range(MAX_WIDENINGS):
-        further = _beyond_edges(table, schedules[0])
+        further = beyond_edges(table, schedules[0], momenta[0])
         if not further:
             break
         table = pd.concat([table, run(further, widened=True)], ignore_index=True)
-    return table.sort_values(["schedule", "output", "learning_rate"], ignore_index=True)
+    return table.sort_values(["schedule", "momentum", "output", "learning_rate"], ignore_index=True)
 
 
-def grid_a(table: pd.DataFrame, schedule: str = "linear") -> pd.Series:
-    """The best row among last iterates of one schedule."""
+def grid_a(table: pd.DataFrame, schedule: str = "linear", momentum: float | None = None) -> pd.Series:
+    """The best row among last iterates of one schedule, and of one momentum unless it is None."""
     rows = table[(table.schedule == schedule) & (table.output == "last")]
+    if momentum is not None:
+        rows = rows.query("momentum == @momentum")
     return rows.loc[rows.value.idxmin()]
 
 
@@ -81,17 +75,17 @@ def grid_b(table: pd.DataFrame) -> pd.Series:
     return table.loc[table.value.idxmin()]
 
 
-def _beyond_edges(table: pd.DataFrame, schedule: str) -> tuple[float, ...]:
+def beyond_edges(table: pd.DataFrame, schedule: str, momentum: float | None = None) -> tuple[float, ...]:
     """Two learning rates beyond each edge of the grid that grid A's or grid B's best value lies on."""
     lowest, highest = table.learning_rate.min(), table.learning_rate.max()
-    best = {grid_a(table, schedule).learning_rate, grid_b(table).learning_rate}
+    best = {grid_a(table, schedule, momentum).learning_rate, grid_b(table).learning_rate}
     below = (lowest / 4, lowest / 2) if lowest in best else ()
     above = (highest * 2, highest * 4) if highest in best else ()
     return below + above
 
 
 def _run_lanes(
-    task: Task,
+    task: LaneTask,
     seed: int,
     batches: Tensor,
     learning_rates: tuple[float, ...],
@@ -106,19 +100,20 @@ def _run_lanes(
     step_sizes = torch.cat([SCHEDULES[name](progress)[:, None] * rates for name in schedules], dim=1)
     last, averages = _descend(task, seed, batches, step_sizes, gammas, momentum)
     outputs = {"last": last} | {
-        f"average gamma={gamma:g}": [a[i] for a in averages] for i, gamma in enumerate(gammas)
+        average_name(gamma): [a[i] for a in averages] for i, gamma in enumerate(gammas)
     }
     frames = []
     for output, params in outputs.items():
-        value, accuracy = task.lane_scores(params)
+        value, test = task.lane_scores(params)
         frames.append(
             pd.DataFrame(
                 {
                     "learning_rate": learning_rates * len(schedules),
                     "schedule": [name for name in schedules for _ in learning_rates],
+                    "momentum": momentum,
                     "output": output,
                     "value": value.double().nan_to_num(nan=torch.inf).numpy(),
-                    "accuracy": accuracy.numpy(),
+                    "test": test.numpy(),
                     "num_grad_evals": steps,
                 }
             )
@@ -127,7 +122,7 @@ def _run_lanes(
 
 
 def _descend(
-    task: Task, seed: int, batches: Tensor, step_sizes: Tensor, gammas: tuple[float, ...], momentum: float
+    task: LaneTask, seed: int, batches: Tensor, step_sizes: Tensor, gammas: tuple[float, ...], momentum: float
 ) -> tuple[list[Tensor], list[Tensor]]:
     """Take every step in every lane.
 
@@ -152,7 +147,7 @@ def _descend(
         else:
             for velocity, grad in zip(velocities, grads, strict=True):
                 velocity.mul_(momentum).add_(grad, alpha=1.0 - momentum)
-        weights = [min(1.0, (1.0 + gamma) / (t + gamma)) for gamma in gammas]
+        weights = [average_weight(gamma, t) for gamma in gammas]
         for p, velocity, average in zip(params, velocities, averages, strict=True):
             p.addcmul_(sizes.to(p.dtype).view(-1, *[1] * (p.dim() - 1)), velocity, value=-1.0)
             if gammas:

@@ -7,18 +7,28 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.preprocessing import StandardScaler
+from scipy.sparse import csr_array
+from sklearn.model_selection import train_test_split
+from sklearn.preprocessing import StandardScaler, normalize
 from torch import Tensor
 
-from experiments.tasks.data import Table, hold_out, load_arff, load_sklearn, load_svmlight
+from experiments.tasks.data import (
+    DataDir,
+    Table,
+    hold_out,
+    load_arff,
+    load_sklearn,
+    load_sparse,
+    load_svmlight,
+)
 from experiments.tasks.objective import ConvexTask, LossKind
+from experiments.tasks.sparse import SparseRows
 
-DataDir = str | Path | None
 CLASSIFICATION = ("logistic", "softmax", "hinge")
 
 
@@ -85,6 +95,20 @@ def _arff(
     return _task(name, kind, load_arff(source, target, drop, data_dir))
 
 
+def _news20(name: str, data_dir: DataDir = None) -> ConvexTask:
+    """news20's computer groups (classes 2 to 6) against its recreation groups (8 to 11), rows of length 1."""
+    features, classes = load_sparse("news20.multiclass", 62061, data_dir)
+    labels = np.where(classes <= 6, 1.0, -1.0)
+    chosen = np.flatnonzero(((classes >= 2) & (classes <= 6)) | ((classes >= 8) & (classes <= 11)))
+    train, test = train_test_split(chosen, test_size=0.2, random_state=0, stratify=labels[chosen])
+    features = csr_array(normalize(features))
+
+    def part(rows: Any) -> tuple[SparseRows, Tensor]:
+        return SparseRows.from_scipy(features[rows]), torch.from_numpy(labels[rows])
+
+    return ConvexTask(name, "logistic", *part(train), (62061,), 1e-3, part(test))
+
+
 def _synthetic(name: str, kind: LossKind, table: Callable[[], Table], data_dir: DataDir = None) -> ConvexTask:
     del data_dir
     return _task(name, kind, table(), standardise=False)
@@ -139,6 +163,11 @@ _SHARED: dict[str, Callable[..., ConvexTask]] = {
         l2=1e-3,
         standardise=True,
     ),
+    "splice-hinge": partial(
+        _svmlight, kind="hinge", source="splice", test_source="splice.t", num_features=60, standardise=True
+    ),
+    "svmguide1-logistic": partial(_svmlight, kind="logistic", source="svmguide1", num_features=4, l2=1e-3),
+    "news20-logistic": _news20,
     "housing-least-squares": partial(_svmlight, kind="squared", source="housing_scale", num_features=13),
     "abalone-least-squares": partial(_svmlight, kind="squared", source="abalone_scale", num_features=8),
     "cal-housing-least-squares": partial(
@@ -157,4 +186,17 @@ CONVEX: dict[str, Callable[..., ConvexTask]] = {
     name: partial(factory, name) for name, factory in {**_BUNDLED, **_SHARED}.items()
 }
 SHARED = frozenset(_SHARED)  # these need the shared data folder
+SPARSE = ("news20-logistic",)
 DEMO = ("breast-cancer-logistic", "digits-softmax", "diabetes-ridge", "diabetes-lad", "a9a-logistic")
+
+
+def _files(factory: Callable[..., ConvexTask]) -> tuple[str, ...]:
+    """The files that a factory of ``_SHARED`` reads."""
+    if not isinstance(factory, partial):
+        return ("libsvm/news20.multiclass.bz2",)
+    sources = [factory.keywords[key] for key in ("source", "test_source") if key in factory.keywords]
+    pattern = "tabular/{}.arff.gz" if factory.func is _arff else "libsvm/{}.bz2"
+    return tuple(pattern.format(source) for source in sources)
+
+
+FILES = {name: _files(factory) for name, factory in _SHARED.items()}

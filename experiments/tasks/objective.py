@@ -8,15 +8,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from experiments.tasks.minimum import solve
+from experiments.tasks.optimum_cache import Optimum, cached_optimum
+from experiments.tasks.sparse import SparseRows
 from experiments.tasks.task import Problem, cross_entropy, sample_batches
 
+Features = Tensor | SparseRows
 LossKind = Literal["logistic", "softmax", "hinge", "squared", "absolute"]
 
 _LANES_AT_ONCE = 32  # bounds the memory of a full-data evaluation
@@ -26,13 +28,26 @@ class LinearProblem(Problem):
     """One parameter of a ``ConvexTask``, to be trained by any torch optimizer."""
 
     def __init__(self, task: ConvexTask) -> None:
-        super().__init__(task)
-        self.loss = task.loss
+        super().__init__()
+        self.task = task
         self.w = nn.Parameter(task.x0)
 
     def forward(self, rows: Tensor) -> Tensor:
         """Mini-batch objective, a scalar; ``rows`` has shape (batch,)."""
-        return self.loss(self.w, rows)
+        return self.task.loss(self.w, rows)
+
+    @torch.no_grad()
+    def score(self) -> tuple[float, float]:
+        """Full-data objective, and test accuracy (NaN where there are no classes)."""
+        return self.task.objective(self.w).item(), self.task.accuracy(self.w).item()
+
+    @torch.no_grad()
+    def predictions(self) -> tuple[Tensor, Tensor] | None:
+        """Predicted and true class of the held-out rows."""
+        if self.task.test is None:
+            return None
+        features, targets = self.task.test
+        return self.task.predict(self.w, features), targets
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +57,7 @@ class ConvexTask:
     Attributes:
         name: Key of the registry.
         loss_kind: The loss of one row; ``squared`` is half the squared residual.
-        features: Shape (n, d), float64; the last column is the intercept.
+        features: Shape (n, d), float64; the last column is the intercept. Sparse rows have no softmax.
         targets: Shape (n,); -1 or 1 (logistic, hinge), class index (softmax), or a real number.
         shape: Shape of the parameter: (d,), or (d, classes) for softmax.
         l2: Weight of the penalty, intercept included.
@@ -51,11 +66,14 @@ class ConvexTask:
 
     name: str
     loss_kind: LossKind
-    features: Tensor
+    features: Features
     targets: Tensor
     shape: tuple[int, ...]
     l2: float = 0.0
-    test: tuple[Tensor, Tensor] | None = None
+    test: tuple[Features, Tensor] | None = None
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> ConvexTask:
+        return self
 
     def problem(self, seed: int = 0) -> LinearProblem:
         """The module to train; the initial parameter is zero whatever the seed."""
@@ -105,9 +123,17 @@ class ConvexTask:
         if self.test is None:
             return torch.full(lanes, torch.nan, dtype=torch.float64)
         features, targets = self.test
+        return (self.predict(w, features) == targets).double().mean(dim=-1)
+
+    def predict(self, w: Tensor, features: Features) -> Tensor:
+        """Class of every row under every lane, shape (*lanes, rows): an index (softmax), or -1 and 1."""
         scores = self._scores(w, features)
-        predicted = scores.argmax(dim=-1) if self.loss_kind == "softmax" else scores.sign()
-        return (predicted == targets).double().mean(dim=-1)
+        return scores.argmax(dim=-1) if self.loss_kind == "softmax" else scores.sign()
+
+    @property
+    def test_metric(self) -> str:
+        """Accuracy, where there are classes."""
+        return "" if self.test is None else "accuracy"
 
     def batches(self, seed: int, steps: int, batch_size: int = 16) -> Tensor:
         """Row indices of a run, shape (steps, batch_size): with replacement, the same for every method."""
@@ -116,17 +142,20 @@ class ConvexTask:
     @property
     def minimum(self) -> float:
         """The smallest value of the objective, from a solver that is not ours."""
-        return self._minimum
+        return self.optimum.value
 
     @cached_property
-    def _minimum(self) -> float:
-        return self.objective(torch.from_numpy(solve(self))).item()
+    def optimum(self) -> Optimum:
+        """The minimum with a bound on its error, and which solver found it; kept on disk."""
+        return cached_optimum(self)
 
-    def _scores(self, w: Tensor, features: Tensor) -> Tensor:
+    def _scores(self, w: Tensor, features: Features) -> Tensor:
         """Linear model: shape (*lanes, rows), or (*lanes, rows, classes) for softmax."""
+        if isinstance(features, SparseRows):
+            return features.dot(w)
         return w @ features.T if len(self.shape) == 1 else features @ w
 
-    def _penalised(self, w: Tensor, features: Tensor, targets: Tensor) -> Tensor:
+    def _penalised(self, w: Tensor, features: Features, targets: Tensor) -> Tensor:
         """Mean row loss plus penalty, one value per lane."""
         value = self._row_losses(self._scores(w, features), targets).mean(dim=-1)
         if self.l2:

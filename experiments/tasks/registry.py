@@ -1,42 +1,143 @@
-"""Every task by name."""
+"""Every task by name: how it is made, how it is run, and which files it reads."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
-from experiments.tasks.convex import CONVEX, DEMO, SHARED
-from experiments.tasks.data import has_shared_data
-from experiments.tasks.network import NetworkTask
+import torch
+
+from experiments.names import check_names
+from experiments.tasks import forecasting, language, tabular, vision
+from experiments.tasks.convex import CONVEX, DEMO, FILES, SPARSE
+from experiments.tasks.data import DataDir, has_shared_data
+from experiments.tasks.deep import DeepTask
+from experiments.tasks.language import Shape
 from experiments.tasks.task import Setting, Task
 
 NETWORK = "digits-network"
-NAMES = (*CONVEX, NETWORK)
+SCALES = ("small", "large")
+JAX = (NETWORK, "digits-cnn")  # networks that are written for jax as well
+
+
+@dataclass(frozen=True)
+class DeepRow:
+    """A network in two sizes.
+
+    Attributes:
+        factory: Called with name, data folder, device and a size.
+        small: The size for two cores.
+        large: The size for a GPU.
+        budget: Gradients of a run in the suite ``deep``.
+        batch_size: Rows of a mini-batch.
+        files: What it reads of the data folder.
+    """
+
+    factory: Callable[..., DeepTask]
+    small: dict[str, Any]
+    large: dict[str, Any]
+    budget: int
+    batch_size: int
+    files: tuple[str, ...] = ()
+
+    @property
+    def setting(self) -> Setting:
+        """Momentum and cosine decay, as networks are usually trained."""
+        return Setting(self.budget, self.batch_size, momentum=0.9, schedule="cosine")
+
+
+_CONV, _NORM = {"conv": True, "norm": False}, {"conv": True, "norm": True}
+_PERCEPTRON = {"conv": False, "norm": False}
+DEEP: dict[str, DeepRow] = {
+    NETWORK: DeepRow(
+        vision.digits_task, _PERCEPTRON | {"width": 128}, _PERCEPTRON | {"width": 1024}, 2000, 32
+    ),
+    "digits-cnn": DeepRow(vision.digits_task, _CONV | {"width": 16}, _CONV | {"width": 128}, 1500, 32),
+    "digits-cnn-batchnorm": DeepRow(
+        vision.digits_task, _NORM | {"width": 16}, _NORM | {"width": 128}, 1500, 32
+    ),
+    "mnist-cnn": DeepRow(vision.mnist_task, {"width": 8}, {"width": 64}, 800, 64, vision.MNIST_FILES),
+    "cifar10-resnet": DeepRow(
+        vision.cifar_task,
+        {"width": 8, "blocks": 1, "stem": 2},
+        {"width": 64, "blocks": 3, "stem": 1},
+        800,
+        64,
+        vision.CIFAR_FILES,
+    ),
+    "shakespeare-decoder": DeepRow(
+        language.task,
+        {"shape": Shape(length=64, width=64, layers=2, heads=4, groups=2)},
+        {"shape": Shape(length=256, width=384, layers=6, heads=6, groups=2)},
+        800,
+        16,
+        language.FILES,
+    ),
+    "etth1-forecasting": DeepRow(
+        forecasting.task, {"hidden": 128}, {"hidden": 1024}, 1500, 32, forecasting.FILES
+    ),
+    "magic04-mlp": DeepRow(tabular.task, {"width": 64}, {"width": 512}, 2000, 64, tabular.FILES),
+}
+NAMES = (*CONVEX, *DEEP)
 DEMO_NAMES = (*DEMO, NETWORK)
 
 
 @cache
-def make_task(name: str, data_dir: str | Path | None = None) -> Task:
-    """Build one task; an unknown name is an error."""
-    check_names([name])
-    return NetworkTask(NETWORK) if name == NETWORK else CONVEX[name](data_dir=data_dir)
+def make_task(name: str, data_dir: str | Path | None = None, scale: str = "small") -> Task:
+    """Build one task; an unknown name is an error. The large scale of a network is for a GPU."""
+    check_names([name], NAMES, "task")
+    if name in CONVEX:
+        return CONVEX[name](data_dir=data_dir)
+    row = DEEP[name]
+    on_gpu = scale == "large" and torch.cuda.is_available()
+    size = row.large if scale == "large" else row.small
+    return row.factory(name, data_dir, torch.device("cuda" if on_gpu else "cpu"), **size)
 
 
 def make_setting(name: str, budget: int) -> Setting:
-    """How a task is run: the network has longer batches, momentum and a quarter of the budget."""
-    if name == NETWORK:
-        return Setting(budget // 4, batch_size=32, momentum=0.9, schedule="cosine")
-    return Setting(budget)
+    """How a task is run, with the budget of the demo and of ``ratios``: a network gets a quarter of it."""
+    return suite_setting(name, budget // 4 if name in DEEP else budget)
 
 
-def check_names(names: Iterable[str], valid: tuple[str, ...] = NAMES, what: str = "task") -> None:
-    """Raise a ``ValueError`` that lists the valid names, unless all names are among them."""
-    unknown = [name for name in names if name not in valid]
-    if unknown:
-        raise ValueError(f"unknown {what} {', '.join(unknown)}; valid names: {', '.join(valid)}")
+def suite_setting(name: str, budget: int | None = None, time_limit: float = float("inf")) -> Setting:
+    """How a task is run; ``budget=None`` is a network's own."""
+    setting = DEEP[name].setting if name in DEEP else Setting(8000)
+    return Setting(
+        budget or setting.budget, setting.batch_size, setting.momentum, setting.schedule, time_limit
+    )
 
 
-def available(names: tuple[str, ...], data_dir: str | Path | None = None) -> list[str]:
+def task_modules(name: str) -> tuple[str, ...]:
+    """The modules whose code a task consists of."""
+    return (DEEP[name].factory.__module__,) if name in DEEP else ("experiments.tasks.convex",)
+
+
+def task_definition(name: str, scale: str) -> str:
+    """What this file says about a task, for the ids of its runs."""
+    if name not in DEEP:
+        return ""
+    row = DEEP[name]
+    return f"{row.large if scale == 'large' else row.small} {row.setting}"
+
+
+def task_files(name: str) -> tuple[str, ...]:
+    """The files of the data folder that a task reads."""
+    return DEEP[name].files if name in DEEP else FILES.get(name, ())
+
+
+def available(names: tuple[str, ...], data_dir: DataDir = None) -> list[str]:
     """Those of the names whose data are there."""
-    return [name for name in names if name not in SHARED or has_shared_data(data_dir)]
+    return [name for name in names if not task_files(name) or has_shared_data(data_dir)]
+
+
+def has_lanes(name: str) -> bool:
+    """Whether a convex task, whose grid runs as one batched computation."""
+    return name in CONVEX
+
+
+def has_jax(name: str) -> bool:
+    """Whether a task is written for jax as well."""
+    return name in JAX or (name in CONVEX and name not in SPARSE)

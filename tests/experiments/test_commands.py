@@ -65,7 +65,7 @@ def test_interrupted_demo_keeps_what_was_finished(
         (["demo", "--seed", "one"], "must be an integer of at least 0, got 'one'"),
         (["demo", "--data-dir", "no/such/folder"], "no/such/folder holds no inventory.json"),
         (["demo", "--output", __file__], "test_commands.py is not a folder"),
-        (["ratios", "--methods", "adam"], "unknown method adam; valid names: pfopt, pfopt-loss, dog"),
+        (["ratios", "--methods", "adam"], "unknown method adam; nearest: adamw, "),
         (["ratios", "--options", "[1]"], "--options must be a JSON object, got [1]"),
     ],
 )

@@ -31,6 +31,11 @@ def convex_task(name: str) -> ConvexTask:
     return task
 
 
+def dense(task: ConvexTask) -> np.ndarray:
+    assert isinstance(task.features, torch.Tensor)
+    return task.features.numpy()
+
+
 def random_lanes(task: ConvexTask, *lanes: int) -> torch.Tensor:
     generator = torch.Generator().manual_seed(0)
     return 0.1 * torch.randn(*lanes, *task.shape, generator=generator, dtype=torch.float64)
@@ -70,7 +75,7 @@ def test_objective_is_the_loss_of_all_rows(name: str) -> None:
 @pytest.mark.parametrize("name", BUNDLED)
 def test_nothing_lies_below_the_minimum(name: str) -> None:
     task = convex_task(name)
-    solution = torch.from_numpy(solve(task))
+    solution = torch.from_numpy(solve(task).point)
     around = solution + torch.tensor([1.0, 1e-3, 1e-6]).view(-1, *[1] * solution.dim()) * random_lanes(
         task, 3
     )
@@ -95,15 +100,15 @@ def test_logistic_minimum_agrees_with_scikit_learn() -> None:
     task = convex_task("breast-cancer-logistic")
     model = LogisticRegression(C=1 / (task.l2 * len(task.targets)), fit_intercept=False, tol=1e-12,
                                solver="newton-cholesky")  # fmt: skip
-    model.fit(task.features.numpy(), task.targets.numpy())
+    model.fit(dense(task), task.targets.numpy())
     assert task.minimum == pytest.approx(task.objective(torch.from_numpy(model.coef_[0])).item(), abs=1e-11)
 
 
 def test_lad_solution_is_optimal() -> None:
     """0 is a subgradient: X' sign(r) over r != 0, plus X' s over r = 0 with some s in [-1, 1], vanishes."""
     task = convex_task("diabetes-lad")
-    features, targets = task.features.numpy(), task.targets.numpy()
-    residuals = features @ solve(task) - targets
+    features, targets = dense(task), task.targets.numpy()
+    residuals = features @ solve(task).point - targets
     zero = np.abs(residuals) < 1e-9
     signs = lsq_linear(features[zero].T, -features[~zero].T @ np.sign(residuals[~zero]), bounds=(-1, 1))
     assert zero.sum() >= len(task.shape)

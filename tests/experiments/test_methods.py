@@ -8,11 +8,12 @@ import pytest
 import torch
 
 from experiments.methods.dog import run_dog
+from experiments.methods.lane import run_sgd
 from experiments.methods.parameter_free import run_parameter_free
-from experiments.methods.sgd import run_sgd
 from experiments.methods.sgd_grid import grid_a, grid_b, sgd_grid
+from experiments.tasks.deep import DeepTask
 from experiments.tasks.registry import NETWORK, make_setting, make_task
-from experiments.tasks.task import Setting
+from experiments.tasks.task import Setting, with_lanes
 
 CONVEX_SETTING = Setting(budget=60)
 NETWORK_SETTING = Setting(budget=20, batch_size=32, momentum=0.9, schedule="cosine")
@@ -28,17 +29,17 @@ NETWORK_SETTING = Setting(budget=20, batch_size=32, momentum=0.9, schedule="cosi
     ],
 )
 def test_a_lane_is_a_run_of_torch_sgd(name: str, setting: Setting, tolerance: float) -> None:
-    task = make_task(name)
+    task = with_lanes(make_task(name))
     grid = sgd_grid(task, 1, setting.budget, setting.batch_size, schedules=(setting.schedule,),
-                    momentum=setting.momentum, learning_rates=(0.05, 0.1, 0.2))  # fmt: skip
+                    momenta=(setting.momentum,), learning_rates=(0.05, 0.1, 0.2))  # fmt: skip
     for row in grid[~grid.widened].itertuples():
         run = run_sgd(task, 1, setting, learning_rate=row.learning_rate)
         assert row.value == pytest.approx(run.value, rel=tolerance)
-        assert row.accuracy == pytest.approx(run.accuracy, abs=0.01, nan_ok=True)
+        assert row.test == pytest.approx(run.test, abs=0.01, nan_ok=True)
 
 
 def test_average_with_gamma_0_is_the_mean_of_the_iterates() -> None:
-    task, steps = make_task("diabetes-ridge"), 12
+    task, steps = with_lanes(make_task("diabetes-ridge")), 12
     grid = sgd_grid(task, 0, steps, gammas=(0.0,), schedules=("constant",), learning_rates=(0.01, 0.02))
     w = task.lane_params(1, 0)[0]
     iterates = []
@@ -51,7 +52,7 @@ def test_average_with_gamma_0_is_the_mean_of_the_iterates() -> None:
 
 
 def test_grid_is_widened_until_the_best_is_inside() -> None:
-    grid = sgd_grid(make_task("diabetes-ridge"), 0, 100, learning_rates=(2.0**-8, 2.0**-7))
+    grid = sgd_grid(with_lanes(make_task("diabetes-ridge")), 0, 100, learning_rates=(2.0**-8, 2.0**-7))
     best = grid_a(grid)
     assert best.widened
     assert grid.learning_rate.min() < best.learning_rate < grid.learning_rate.max()
@@ -60,30 +61,33 @@ def test_grid_is_widened_until_the_best_is_inside() -> None:
 
 
 def test_diverged_lanes_are_infinite_and_never_best() -> None:
-    grid = sgd_grid(make_task("diabetes-ridge"), 0, 400, gammas=(2.0,), learning_rates=(0.05, 0.1, 64.0))
+    grid = sgd_grid(
+        with_lanes(make_task("diabetes-ridge")), 0, 400, gammas=(2.0,), learning_rates=(0.05, 0.1, 64.0)
+    )
     assert math.isinf(grid[grid.learning_rate == 64.0].value.max())
     assert grid_b(grid).value <= grid_a(grid).value < 0.5
 
 
 def test_network_lanes_score_like_the_module() -> None:
-    task = make_task(NETWORK)
-    value, accuracy = task.lane_scores(task.lane_params(2, 0))
+    task = with_lanes(make_task(NETWORK))
+    value, test = task.lane_scores(task.lane_params(2, 0))
     problem = task.problem(0)
-    rows = torch.arange(len(task.split[0][1]))  # pyright: ignore[reportAttributeAccessIssue]
+    assert isinstance(task, DeepTask)
+    rows = torch.arange(len(task.split.inputs))
     assert value[1].item() == pytest.approx(problem(rows).item(), rel=1e-5)
-    assert problem.score() == pytest.approx((value[0].item(), accuracy[0].item()), rel=1e-5)
+    assert problem.score() == pytest.approx((value[0].item(), test[0].item()), rel=1e-5)
 
 
 def test_dog_returns_the_average() -> None:
-    run = run_dog(make_task("diabetes-ridge"), 0, Setting(budget=200), num_records=10)
+    run = run_dog(with_lanes(make_task("diabetes-ridge")), 0, Setting(budget=200), num_records=10)
     assert run.num_grad_evals == 200
     assert run.value == run.curve.value.iloc[-1] < 0.5
-    assert list(run.curve.num_grad_evals) == list(range(20, 201, 20))
+    assert list(run.curve.num_grad_evals) == [2, 4, 6, 8, 10, *range(20, 201, 20)]
 
 
 @pytest.mark.parametrize("with_loss", [False, True])
 def test_recording_does_not_change_a_parameter_free_run(with_loss: bool) -> None:
-    task, setting = make_task("diabetes-ridge"), make_setting("diabetes-ridge", 800)
+    task, setting = with_lanes(make_task("diabetes-ridge")), make_setting("diabetes-ridge", 800)
     silent = run_parameter_free(task, 0, setting, with_loss=with_loss)
     recorded = run_parameter_free(task, 0, setting, with_loss=with_loss, num_records=40)
     assert silent.value == recorded.value < 0.5

@@ -36,7 +36,7 @@ def demo_rows(results: list[TaskResult]) -> pd.DataFrame:
                     "minimum": result.minimum,
                     "gap": suboptimality,
                     "ratio": suboptimality / reference,
-                    "accuracy": run.accuracy,
+                    "accuracy": run.test,
                     "num_grad_evals": run.num_grad_evals,
                     "seconds": run.seconds,
                     "message": run.message,

@@ -85,12 +85,12 @@ def _draw_curves(axes: Axes, result: TaskResult) -> None:
         gaps = [gap(value, result.minimum) for value in curve.value]
         line, color = STYLES[method], COLORS[method]
         axes.semilogy(curve.num_grad_evals, gaps, line, color=color, linewidth=1.5, label=name)
-    _shade_phases(axes, result.runs["pfopt"].curve)
+    shade_phases(axes, result.runs["pfopt"].curve)
     axes.set_xlabel("gradient evaluations of one run", fontsize=9)
     axes.margins(x=0)
 
 
-def _shade_phases(axes: Axes, curve: pd.DataFrame) -> None:
+def shade_phases(axes: Axes, curve: pd.DataFrame) -> None:
     """Shade every stretch of one phase."""
     start = 0
     for phase, stretch in groupby(

@@ -1,0 +1,60 @@
+"""Ids of runs: stable, and different whenever specification, code, data or versions are."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from experiments import runner, sources
+from experiments.methods.registry import METHODS, Method
+from experiments.sources import closure
+from experiments.spec import RunSpec
+
+SPEC = RunSpec("quick", "diabetes-ridge", "dog", 0, 100)
+
+
+def test_ids_do_not_depend_on_the_order_of_arguments() -> None:
+    one = replace(SPEC, method="sgd", kwargs={"learning_rate": 0.1, "momentum": 0.9})
+    other = replace(SPEC, method="sgd", kwargs={"momentum": 0.9, "learning_rate": 0.1})
+    assert one.canonical_json() == other.canonical_json()
+    assert runner.run_id(one) == runner.run_id(other)
+
+
+@pytest.mark.parametrize(
+    "change", [{"seed": 1}, {"budget": 200}, {"task": "diabetes-lad"}, {"method": "ldog"}, {"scale": "large"}]
+)
+def test_every_field_counts(change: dict[str, object]) -> None:
+    assert runner.run_id(replace(SPEC, **change)) != runner.run_id(SPEC)  # type: ignore[arg-type]
+
+
+def test_code_is_followed_through_imports_and_no_further() -> None:
+    ours, dog = closure(METHODS["pfopt"].modules), closure(METHODS["dog"].modules)
+    assert {"pfopt.torch.kernels", "pfopt.search.plan", "experiments.methods.run"} <= set(ours)
+    assert "experiments.methods.run" in dog
+    assert not [name for name in dog if name.startswith("pfopt")]
+
+
+def test_a_changed_source_file_changes_the_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = runner.run_id(SPEC)
+    original = sources._file_of("experiments.methods.dog")
+    assert original is not None
+    changed = tmp_path / "dog.py"
+    changed.write_bytes(original.read_bytes() + b"# a comment\n")
+    find = sources._file_of.__wrapped__
+    monkeypatch.setattr(sources, "_file_of", lambda name: changed if name.endswith(".dog") else find(name))
+    sources.code_hash.cache_clear()
+    try:
+        assert runner.run_id(SPEC) != before
+        assert runner.run_id(replace(SPEC, method="prodigy")) == runner.run_id(
+            replace(SPEC, method="prodigy")
+        )
+    finally:
+        sources.code_hash.cache_clear()
+
+
+def test_a_new_version_of_a_package_changes_the_id(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = runner.run_id(SPEC)
+    monkeypatch.setattr(Method, "versions", lambda self: {"dog-optimizer": "9"})
+    assert runner.run_id(SPEC) != before
