@@ -16,6 +16,7 @@ from experiments.suite import LaneGrid, Suite
 from experiments.tasks.registry import has_jax, has_lanes, suite_setting
 
 BEST = 3  # lanes of a staged grid that run on every seed
+LANE_RECORDS = 4  # evaluations of a lane: of a grid the end is what counts
 Lanes = Callable[[RunSpec], pd.DataFrame | None]  # of a finished run; None: it has not run yet
 
 
@@ -45,11 +46,12 @@ def _spec(suite: Suite, task: str, method: str, seed: int, **kwargs: Any) -> Run
 
 
 def _single_runs(suite: Suite) -> list[RunSpec]:
-    """One run per method, task and seed."""
+    """One run per method, task and seed; those that load jax last, since joblib restarts a process that grows."""
+    by_framework = sorted(suite.methods, key=lambda method: METHODS[method].framework == "optax")
     return [
         _spec(suite, task, method, seed)
+        for method in by_framework
         for task in suite.tasks
-        for method in suite.methods
         if can_run(method, task)
         for seed in suite.seeds
     ]
@@ -100,8 +102,9 @@ def _lane_runs(suite: Suite, grid: LaneGrid, task: str, lanes_of: Lanes) -> list
     rates = [grid.lowest * 2.0**j for j in range(count)]
 
     def lanes(values: list[float]) -> list[RunSpec]:
+        coarse = replace(suite, num_records=min(suite.num_records, LANE_RECORDS))
         return [
-            _spec(suite, task, grid.method, first, learning_rate=rate, **arguments)
+            _spec(coarse, task, grid.method, first, learning_rate=rate, **arguments)
             for rate in values
             for arguments in combinations
         ]

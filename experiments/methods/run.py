@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from experiments.methods.trainer import Trainer
 from experiments.tasks.task import Problem, Setting, Task
 
+DENSE = 10  # a curve of at least so many looks gets the early ones too
 CHECK_EVERY = 25  # steps between two looks at the loss: a look waits for the device
 CURVE = ("step", "num_grad_evals", "seconds", "value", "test", "step_size", "phase")
 
@@ -70,7 +71,7 @@ def run_torch(
     """
     problem = task.problem(seed)
     trainer = make(problem, setting, **options)
-    record_at = record_steps(setting.budget, num_records, early=True)
+    record_at = record_steps(setting.budget, num_records, early=num_records >= DENSE)
     rows: list[tuple[Any, ...]] = []
     seconds, started, status, count = 0.0, perf_counter(), "done", 0
     for count, batch in enumerate(task.batches(seed, setting.budget, setting.batch_size), start=1):
@@ -104,9 +105,7 @@ def record_steps(budget: int, num_records: int, *, early: bool = False) -> set[i
     ``early`` adds every per cent of the first five, where a search is.
     """
     steps = set(np.linspace(0, budget, num_records + 1).astype(int)[1:].tolist())
-    return steps | (
-        {budget * percent // 100 for percent in range(1, 6)} - {0} if early and num_records else set()
-    )
+    return steps | ({budget * percent // 100 for percent in range(1, 6)} - {0} if early else set())
 
 
 def confusion_of(problem: Problem) -> NDArray[np.int64] | None:

@@ -65,7 +65,7 @@ DEEP: dict[str, DeepRow] = {
         {"width": 8, "blocks": 1, "stem": 2},
         {"width": 64, "blocks": 3, "stem": 1},
         800,
-        64,
+        32,
         vision.CIFAR_FILES,
     ),
     "shakespeare-decoder": DeepRow(
