@@ -5,13 +5,18 @@ curves/<run_id>.csv   one row per evaluation and metric
 lanes/<run_id>.csv    one row per learning rate and output (grids)
 final/<run_id>.npz    the returned parameters and the confusion matrix
 runs.csv              all rows, merged
+
+``records.tar.xz``, in a published report, holds runs, curves and lanes: a machine that has it runs only what changed.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import tarfile
 from collections.abc import Iterable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -20,6 +25,9 @@ from numpy.typing import NDArray
 
 from experiments.files import remove_leftovers, write_atomically, write_text
 from experiments.runner import Record
+
+KINDS = (("curves", "csv"), ("lanes", "csv"), ("runs", "json"))  # in the order in which a record is written
+ARCHIVE = "records.tar.xz"
 
 
 class Store:
@@ -76,6 +84,38 @@ class Store:
         path, rows = self.folder / "runs.csv", self.rows(run_ids)
         write_atomically(path, lambda temporary: rows.to_csv(temporary, index=False))
         return path
+
+    def pack(self, run_ids: Iterable[str], path: Path) -> None:
+        """Write the finished ones of the runs to an archive, without their parameters."""
+        names = [run_id for run_id in run_ids if self.has(run_id)]
+
+        def write(temporary: Path) -> None:
+            with tarfile.open(temporary, "w:xz") as archive:
+                for kind, ending in KINDS:
+                    for file in (self._path(kind, name, ending) for name in names):
+                        if file.is_file():
+                            archive.add(file, f"{kind}/{file.name}")
+
+        write_atomically(path, write)
+
+    def unpack(self, path: Path) -> int:
+        """Take over the runs of an archive that are not here; return their number.
+
+        Raises:
+            OSError, tarfile.TarError: the archive cannot be read; nothing has been taken over.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=self.folder) as folder:
+            with tarfile.open(path) as archive:
+                archive.extractall(folder, filter="data")
+            new = {file.stem for file in Path(folder, "runs").glob("*.json") if not self.has(file.stem)}
+            for kind, ending in KINDS:
+                for file in sorted(Path(folder, kind).glob(f"*.{ending}")):
+                    if file.stem in new:
+                        target = self._path(kind, file.stem, ending)
+                        target.parent.mkdir(exist_ok=True)
+                        os.replace(file, target)
+        return len(new)
 
     def forget(self, run_id: str) -> None:
         """Let a run count as missing."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import tarfile
 from collections import Counter
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from experiments.methods.registry import METHODS
 from experiments.parallel import BACKENDS
 from experiments.plan import plan
 from experiments.runner import run_id
-from experiments.store import Store
+from experiments.store import ARCHIVE, Store
 from experiments.suite import Suite, load_suite, suite_names
 from experiments.suite_run import Execution, describe, failures, planned, run_suite
 from experiments.tasks.data import verified
@@ -41,13 +42,16 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     run.add_argument(
         "--retry-failed", action="store_true", help="run again what raised, diverged or took too long"
     )
+    run.add_argument(
+        "--reuse", type=Path, metavar="FOLDER", help="a published report whose records need not be run again"
+    )
     run.add_argument("--no-mlflow", action="store_true", help="do not log to MLflow")
     status = commands.add_parser("status", help="how much of a suite has been run, and what failed")
     status.set_defaults(run=_status)
     report = commands.add_parser("report", help="write the page and the tables from what has been run")
     report.set_defaults(run=_report)
     report.add_argument(
-        "--publish", type=Path, metavar="FOLDER", help="copy page, tables, pictures and runs.csv there"
+        "--publish", type=Path, metavar="FOLDER", help="write page, tables, pictures and records there"
     )
     listing = commands.add_parser("list", help="every suite, task and method; or the runs of one suite")
     listing.set_defaults(run=_list)
@@ -84,6 +88,12 @@ def _run(args: argparse.Namespace, console: Console) -> int:
                 verified(file, args.data_dir)
     except ValueError as error:
         raise ArgumentError(str(error)) from None
+    if args.reuse is not None:
+        try:
+            count = store.unpack(args.reuse / ARCHIVE)
+        except (OSError, tarfile.TarError) as error:
+            raise ArgumentError(f"--reuse: {args.reuse / ARCHIVE} cannot be read: {error}") from None
+        console.print(f"{count} records taken from {args.reuse}", highlight=False)
     execution = Execution(args.jobs, args.backend, args.address, args.data_dir, args.retry_failed)
     try:
         rows = run_suite(suite, store, execution, console)
@@ -130,7 +140,7 @@ def _report(args: argparse.Namespace, console: Console) -> int:
     if args.publish:
         from experiments.report.page import publish
 
-        publish(store.folder, args.publish)
+        publish(suite, store, args.publish)
         console.print(f"published: {args.publish}")
     return 0
 

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from experiments.files import write_atomically, write_text
 from experiments.report import pictures, tables
 from experiments.report.results import Results, collect
-from experiments.store import Store
+from experiments.store import ARCHIVE, Store
 from experiments.suite import Suite
 
 PICTURES: dict[str, tuple[str, Callable[[Results], Figure]]] = {
@@ -70,11 +70,12 @@ def write_report(suite: Suite, store: Store) -> list[Path]:
     return written
 
 
-def publish(source: Path, target: Path) -> None:
-    """Copy page, tables, pictures and ``runs.csv``, which is what a repository keeps of a suite."""
+def publish(suite: Suite, store: Store, target: Path) -> None:
+    """Write what a repository keeps of a suite: page, tables, pictures, ``runs.csv`` and the archive of records."""
     target.mkdir(parents=True, exist_ok=True)
     for name in ("report.html", "report.md", "runs.csv", *(f"{picture}.png" for picture in PICTURES)):
-        shutil.copyfile(source / name, target / name)
+        shutil.copyfile(store.folder / name, target / name)
+    store.pack(collect(suite, store).rows.run_id, target / ARCHIVE)
 
 
 def _context(results: Results) -> dict[str, Any]:

@@ -63,6 +63,20 @@ def test_an_interrupted_write_is_no_record(
     assert not list(tmp_path.rglob("*.tmp*"))
 
 
+def test_an_archive_gives_what_is_missing_and_touches_nothing_else(tmp_path: Path) -> None:
+    source, target = Store(tmp_path / "source"), Store(tmp_path / "target")
+    for name in "ab":
+        source.write(record(name))
+    target.write(record("b", 2.0))
+    source.pack(["a", "b", "missing"], tmp_path / "records.tar.xz")
+    assert target.unpack(tmp_path / "records.tar.xz") == 1
+    assert list(target.rows(["a", "b"]).value) == [1.0, 2.0]
+    pd.testing.assert_frame_equal(target.curve("a"), source.curve("a"))
+    pd.testing.assert_frame_equal(target.lanes("a"), source.lanes("a"))
+    assert target.final("a") == {}
+    assert {path.name for path in target.folder.iterdir()} == {"runs", "curves", "lanes", "final"}
+
+
 def test_leftovers_of_killed_processes_go_and_those_of_running_ones_stay(tmp_path: Path) -> None:
     with subprocess.Popen(["true"]) as dead:
         dead.wait()

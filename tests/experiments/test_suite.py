@@ -119,6 +119,7 @@ def test_a_run_that_takes_too_long_is_a_row() -> None:
         (["run", "quick", "--only", "dogg"], "nearest: dog; "),
         (["run", "quick", "--only", "diabetes-rigde"], "nearest: diabetes-ridge"),
         (["status", "quick", "--only", "prodigy"], "unknown task or method of suite quick prodigy"),
+        (["run", "quick", "--reuse", "nowhere"], "--reuse: nowhere/records.tar.xz cannot be read"),
         (["run", "quick", "--jobs", "0"], "--jobs must be at least 1, got 0"),
         (["report", "deep"], "nothing of suite deep has been run; python -m experiments run deep"),
         (["run", "quick", "--backend", "ray", "--jobs", "2"], "--backend ray needs the package ray"),

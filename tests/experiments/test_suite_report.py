@@ -109,12 +109,13 @@ def test_the_report_says_what_was_planned_and_needs_nothing_else(store: Store, t
     assert page.count("data:image/png;base64,") == 3
     assert "http" not in page.split("</style>")[1].replace("http-equiv", "")
     assert 'name="viewport"' in page
-    publish(store.folder, tmp_path)
+    publish(tiny_suite(), store, tmp_path)
     assert {path.name for path in tmp_path.iterdir()} >= {
         "report.html",
         "report.md",
         "runs.csv",
         "curves.png",
+        "records.tar.xz",
     }
 
 
