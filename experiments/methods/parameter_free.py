@@ -1,4 +1,4 @@
-"""``pfopt.torch.ParameterFreeSGD``, used as a user would use it."""
+"""``pfopt.torch``'s optimizers, used as a user would use them."""
 
 from __future__ import annotations
 
@@ -8,28 +8,24 @@ from functools import partial
 from typing import Any
 
 from torch import Tensor
+from torch.optim import AdamW
 
 from experiments.methods.run import run_torch
 from experiments.methods.trainer import Trainer
 from experiments.tasks.task import Problem, Setting
-from pfopt.torch import ParameterFreeSGD
+from pfopt.torch import ParameterFree, ParameterFreeSGD
 
 
 class ParameterFreeTrainer(Trainer):
-    """One optimizer for the whole budget, search included; ``options`` go to ``ParameterFreeSGD``."""
+    """One optimizer for the whole budget, search included."""
 
     recovers = True
 
     def __init__(
-        self, problem: Problem, setting: Setting, *, with_loss: bool = False, **options: Any
+        self, problem: Problem, setting: Setting, optimizer: ParameterFreeSGD, with_loss: bool
     ) -> None:
-        momentum = 0.0 if options.get("plan") == "certified" else setting.momentum
-        defaults = {"momentum": momentum, "buffers": problem.buffers()}
-        self.parameter_free = ParameterFreeSGD(
-            problem.parameters(), setting.budget, **{**defaults, **options}
-        )
-        self.with_loss = with_loss
-        super().__init__(problem, setting, self.parameter_free)
+        super().__init__(problem, setting, optimizer)
+        self.parameter_free, self.with_loss = optimizer, with_loss
 
     def step(self, loss: Tensor) -> None:
         """A step, told the mini-batch loss or not."""
@@ -60,4 +56,20 @@ class ParameterFreeTrainer(Trainer):
         return self.parameter_free.status().message
 
 
-run_parameter_free = partial(run_torch, make=ParameterFreeTrainer)
+def sgd(problem: Problem, setting: Setting, *, with_loss: bool = False, **options: Any) -> Trainer:
+    """``ParameterFreeSGD`` with the task's momentum; ``options`` go to it."""
+    momentum = 0.0 if options.get("plan") == "certified" else setting.momentum
+    defaults = {"momentum": momentum, "buffers": problem.buffers()}
+    optimizer = ParameterFreeSGD(problem.parameters(), setting.budget, **{**defaults, **options})
+    return ParameterFreeTrainer(problem, setting, optimizer, with_loss)
+
+
+def adamw(problem: Problem, setting: Setting, *, with_loss: bool = False) -> Trainer:
+    """``ParameterFree`` around ``torch.optim.AdamW`` at its defaults."""
+    base = AdamW(problem.parameters())
+    optimizer = ParameterFree(base, setting.budget, buffers=problem.buffers())
+    return ParameterFreeTrainer(problem, setting, optimizer, with_loss)
+
+
+run_parameter_free = partial(run_torch, make=sgd)
+run_parameter_free_adamw = partial(run_torch, make=adamw)

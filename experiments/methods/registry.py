@@ -87,6 +87,7 @@ def _optax(label: str, function: str, **options: Any) -> Method:
 METHODS: dict[str, Method] = {
     "pfopt": _ours("ParameterFreeSGD"),
     "pfopt-loss": _ours("ParameterFreeSGD, losses", with_loss=True),
+    "pfopt-adamw": Method("ParameterFree(AdamW)", "ours", "parameter_free", "run_parameter_free_adamw"),
     "pfopt-certified": _ours("Algorithm 1", plan="certified", schedule="constant"),
     "pfopt-certified-linear": _ours("Algorithm 1, linear decay", plan="certified", schedule="linear"),
     "pfopt-numpy": Method("pfopt.minimize", "ours", "numpy_oracle", "run_oracle", {}, ("numpy",), "lanes"),

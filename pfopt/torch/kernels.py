@@ -54,7 +54,7 @@ def gather(
 def minimised(bundle: Bundle, weight_decay: float = 0.0, maximize: bool = False) -> Bundle:
     """The gradients of what is minimised, as ``torch.optim.SGD`` has them; p.grad is not touched."""
     have, grads = _present(bundle.grads)
-    grads = [_dense(grad) for grad in grads]
+    grads = [dense(grad) for grad in grads]
     if maximize and grads:
         grads = list(torch._foreach_neg(grads))
     if weight_decay and grads:
@@ -208,7 +208,8 @@ def _as_real(tensor: Tensor) -> Tensor:
     return torch.view_as_real(tensor) if tensor.is_complex() else tensor
 
 
-def _dense(grad: Tensor) -> Tensor:
+def dense(grad: Tensor) -> Tensor:
+    """A gradient as the functions above take it: dense, real, float32 at least."""
     grad = _as_real(grad.to_dense() if grad.is_sparse else grad)
     return grad.float() if grad.dtype in HALF else grad
 

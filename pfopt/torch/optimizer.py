@@ -177,10 +177,7 @@ class ParameterFreeSGD(Optimizer):
         if search["state"]["phase"] == Phase.DONE:
             self._count_idle_step(search)
             return loss
-        work = self._work(search)
-        runs.take(work, value)
-        if search["calls"] >= search["due"]:
-            ending.finish(work)
+        self._take(search, value)
         return loss
 
     # ---------------------------------------------------------------- what a user reads
@@ -267,6 +264,13 @@ class ParameterFreeSGD(Optimizer):
             arbitrate=group["average"] == "auto",
             endless=group["total_steps"] is None,
         )
+
+    def _take(self, search: dict[str, Any], value: Tensor | float | None) -> None:
+        """One gradient, and the end of a run where it was its last one."""
+        work = self._work(search)
+        runs.take(work, value)
+        if search["calls"] >= search["due"]:
+            ending.finish(work)
 
     def _work(self, search: dict[str, Any]) -> runs.Work:
         return runs.Work(self._config(), self.param_groups, search, self._bundles(), self._buffers)

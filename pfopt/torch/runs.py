@@ -22,6 +22,7 @@ class Work(NamedTuple):
     search: dict[str, Any]  # see memory.py
     bundles: list[Bundle]
     buffers: list[Tensor]  # the caller's
+    hidden: Tensor | None = None  # shape=(), by which ‖g‖² counts more than it is: directions of a base
 
     @property
     def options(self) -> dict[str, Any]:
@@ -55,6 +56,8 @@ def take(work: Work, loss: Tensor | float | None) -> None:
     sq = raw_sq = work.by_scope([kernels.grads_sq(kernels.minimised(b), like) for b in work.bundles], 1)
     if any(group["weight_decay"] for group in work.groups):
         sq = work.by_scope([kernels.grads_sq(work.minimised(b), like) for b in work.bundles], 1)
+    if work.hidden is not None:
+        sq = sq * work.hidden
     counts = (raw_sq[0] != 0) & (run.step < state.run_length)
     value = None
     if loss is not None:

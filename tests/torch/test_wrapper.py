@@ -1,0 +1,247 @@
+"""ParameterFree around other optimizers: their directions, their state at restarts, and what it must not touch."""
+
+from __future__ import annotations
+
+import copy
+import io
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import pfopt.torch
+from pfopt.torch import ParameterFree, ParameterFreeSGD
+
+STEPS = 400
+INPUTS = torch.randn(64, 5, generator=torch.Generator().manual_seed(0))
+TARGETS = INPUTS @ torch.randn(5, 2, generator=torch.Generator().manual_seed(1))
+
+
+def model(dtype: torch.dtype = torch.float32) -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(5, 8), nn.Tanh(), nn.Linear(8, 2)).to(dtype)
+
+
+def batch_loss(net: nn.Module, step: int) -> Tensor:
+    rows = torch.randint(64, (8,), generator=torch.Generator().manual_seed(step))
+    dtype = next(net.parameters()).dtype
+    return nn.functional.mse_loss(net(INPUTS[rows].to(dtype)), TARGETS[rows].to(dtype))
+
+
+def full_loss(net: nn.Module) -> float:
+    with torch.no_grad():
+        dtype = next(net.parameters()).dtype
+        return nn.functional.mse_loss(net(INPUTS.to(dtype)), TARGETS.to(dtype)).item()
+
+
+def train(net: nn.Module, opt: Any, first: int = 0, last: int = STEPS, *, losses: bool = False) -> None:
+    for step in range(first, last):
+        opt.zero_grad()
+        loss = batch_loss(net, step)
+        loss.backward()
+        opt.step(loss=loss if losses else None)
+
+
+BASES = {
+    "sgd": lambda params: torch.optim.SGD(params),
+    "momentum": lambda params: torch.optim.SGD(params, momentum=0.9, nesterov=True),
+    "adam": lambda params: torch.optim.Adam(params),
+    "adamw": lambda params: torch.optim.AdamW(params, weight_decay=1e-3, amsgrad=True),
+    "rmsprop": lambda params: torch.optim.RMSprop(params),
+    "adagrad": lambda params: torch.optim.Adagrad(params),
+    "nadam": lambda params: torch.optim.NAdam(params),
+}
+LEARN = (
+    "sgd",
+    "adam",
+    "adamw",
+    "nadam",
+)  # the first directions of the others are of another size than later ones
+
+
+@pytest.mark.parametrize("losses", [False, True], ids=["gradients", "losses"])
+@pytest.mark.parametrize("name", BASES)
+def test_no_base_ends_worse_than_it_began(name: str, losses: bool) -> None:
+    net = model()
+    before = full_loss(net)
+    opt = ParameterFree(BASES[name](net.parameters()), STEPS)
+    train(net, opt, losses=losses)
+    assert opt.status().phase == "done"
+    assert full_loss(net) < (0.3 if name in LEARN else 1.0) * before
+
+
+@pytest.mark.parametrize("plan", ["train", "certified"])
+def test_around_sgd_it_is_parameter_free_sgd(plan: str) -> None:
+    one, other = model(torch.float64), model(torch.float64)
+    base = torch.optim.SGD(one.parameters(), lr=0.3)
+    around, plain = (
+        ParameterFree(base, STEPS, plan=plan),
+        ParameterFreeSGD(other.parameters(), STEPS, plan=plan),
+    )
+    train(one, around)
+    train(other, plain)
+    assert [p.exponent for p in around.history()] == [p.exponent for p in plain.history()]
+    for a, b in zip(one.parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-9)
+    assert base.param_groups[0]["lr"] == 0.3
+
+
+def test_resume_equals_continue_in_the_middle_of_a_probe_and_of_the_long_run() -> None:
+    for stop in (7, 150):
+        net = model()
+        opt = ParameterFree(torch.optim.AdamW(net.parameters()), STEPS)
+        train(net, opt, 0, stop)
+        file = io.BytesIO()
+        torch.save({"net": net.state_dict(), "opt": opt.state_dict()}, file)
+        train(net, opt, stop)
+        file.seek(0)
+        saved = torch.load(file)
+        resumed = model()
+        resumed.load_state_dict(saved["net"])
+        again = ParameterFree(torch.optim.AdamW(resumed.parameters()), STEPS)
+        again.load_state_dict(saved["opt"])
+        train(resumed, again, stop)
+        for a, b in zip(net.parameters(), resumed.parameters(), strict=True):
+            assert torch.equal(a, b)
+
+
+def test_a_copy_goes_its_own_way() -> None:
+    net = model()
+    opt = ParameterFree(torch.optim.Adam(net.parameters()), STEPS)
+    train(net, opt, 0, 150)
+    net2, opt2 = copy.deepcopy((net, opt))
+    train(net2, opt2, 150)
+    kept = [p.detach().clone() for p in net.parameters()]
+    train(net, opt, 150)
+    for a, b, c in zip(net.parameters(), net2.parameters(), kept, strict=True):
+        assert torch.equal(a, b)
+        assert not torch.equal(a, c)
+
+
+def test_the_base_begins_anew_at_every_restart() -> None:
+    net = model()
+    base = torch.optim.Adam(net.parameters())
+    opt = ParameterFree(base, STEPS)
+    ages = []
+    for step in range(100):
+        train(net, opt, step, step + 1)
+        ages.append(int(next(iter(base.state.values()))["step"].item()) if base.state else 0)
+    ends = [i for i, age in enumerate(ages) if age == 0]
+    lengths = [record.steps for record in opt.history()]
+    assert [end + 1 for end in ends] == [sum(lengths[: i + 1]) for i in range(len(lengths))]
+
+
+@pytest.mark.parametrize("when", [0, 3, 20, 200])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_gradient_that_is_not_finite_reaches_neither_parameters_nor_base(when: int, value: float) -> None:
+    net = model()
+    base = torch.optim.Adam(net.parameters())
+    opt = ParameterFree(base, STEPS)
+    for step in range(STEPS):
+        opt.zero_grad()
+        batch_loss(net, step).backward()
+        if step == when:
+            next(net.parameters()).grad.fill_(value)  # type: ignore[union-attr]
+        opt.step()
+        assert all(torch.isfinite(p).all() for p in net.parameters())
+        assert all(torch.isfinite(s["exp_avg"]).all() for s in base.state.values())
+    assert full_loss(net) < 0.5
+
+
+def test_gradients_are_put_back() -> None:
+    net = model()
+    opt = ParameterFree(torch.optim.Adam(net.parameters()), STEPS)
+    batch_loss(net, 0).backward()
+    kept = [p.grad for p in net.parameters()]
+    values = [grad.clone() for grad in kept if grad is not None]
+    opt.step()
+    for param, grad, value in zip(net.parameters(), kept, values, strict=True):
+        assert param.grad is grad is not None
+        assert torch.equal(grad, value)
+
+
+def test_maximize_climbs() -> None:
+    x = nn.Parameter(torch.zeros(3))
+    opt = ParameterFree(torch.optim.Adam([x], maximize=True), 200)
+    for _ in range(200):
+        opt.zero_grad()
+        loss = -(x - 1).square().sum()
+        loss.backward()
+        opt.step(loss=loss)
+    torch.testing.assert_close(x.detach(), torch.ones(3), rtol=0, atol=0.1)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.complex64])
+def test_other_dtypes(dtype: torch.dtype) -> None:
+    x = nn.Parameter(torch.zeros(3, dtype=dtype))
+    opt = ParameterFree(torch.optim.Adam([x]), 200)
+    for _ in range(200):
+        opt.zero_grad()
+        (x - 1).abs().square().sum().backward()
+        opt.step()
+    assert x.dtype == dtype
+    torch.testing.assert_close(x.detach().abs().float(), torch.ones(3), rtol=0, atol=0.1)
+
+
+def test_groups_keep_the_ratio_of_their_learning_rates() -> None:
+    a, b = nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(2))
+    base = torch.optim.SGD([{"params": [a], "lr": 0.1}, {"params": [b], "lr": 0.05}])
+    opt = ParameterFree(base, 100)
+    assert [group["lr"] for group in opt.param_groups] == [1.0, 0.5]
+    c = nn.Parameter(torch.ones(2))
+    opt.add_param_group({"params": [c]})
+    assert len(base.param_groups) == 3
+
+
+def test_an_unknown_horizon() -> None:
+    net = model()
+    opt = ParameterFree(torch.optim.Adam(net.parameters()), None)
+    before = full_loss(net)
+    train(net, opt, 0, 1100)
+    with opt.averaged():
+        assert full_loss(net) < 0.3 * before
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "sentence"),
+    [
+        (lambda p: ParameterFree(p, 100), TypeError, "base must be a torch.optim.Optimizer, got list"),
+        (
+            lambda p: ParameterFree(torch.optim.LBFGS(p), 100),
+            TypeError,
+            "base must take one gradient a step at a learning rate, got LBFGS",
+        ),
+        (
+            lambda p: ParameterFree(ParameterFreeSGD(p, 100), 100),
+            TypeError,
+            "base must take one gradient a step at a learning rate, got ParameterFreeSGD",
+        ),
+        (
+            lambda p: ParameterFree(torch.optim.SGD(p, lr=0.0), 100),
+            ValueError,
+            "base must have a learning rate lr > 0",
+        ),
+        (lambda p: ParameterFree(torch.optim.SGD(p), 3), ValueError, "total_steps is too small"),
+        (
+            lambda p: ParameterFree(torch.optim.SGD(p), 100).load_state_dict(
+                ParameterFreeSGD(p, 100).state_dict()
+            ),
+            ValueError,
+            "state_dict must hold the state of the base",
+        ),
+    ],
+)
+def test_bad_arguments(make: Any, error: type[Exception], sentence: str) -> None:
+    with pytest.raises(error, match=sentence):
+        make([nn.Parameter(torch.ones(2))])
+
+
+def test_step_hooks_are_called_once() -> None:
+    ParameterFreeSGD([nn.Parameter(torch.ones(1))], 100)
+    net = model()
+    opt = pfopt.torch.ParameterFree(torch.optim.Adam(net.parameters()), 100)
+    calls: list[int] = []
+    opt.register_step_post_hook(lambda *_: calls.append(1))
+    train(net, opt, 0, 3)
+    assert len(calls) == 3
