@@ -157,7 +157,8 @@ def test_gradients_are_put_back() -> None:
     values = [grad.clone() for grad in kept if grad is not None]
     opt.step()
     for param, grad, value in zip(net.parameters(), kept, values, strict=True):
-        assert param.grad is grad is not None
+        assert grad is not None
+        assert param.grad is grad
         assert torch.equal(grad, value)
 
 
