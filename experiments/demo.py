@@ -5,7 +5,7 @@ Every finished task is written at once: ``demo.csv``, ``demo.md`` and ``demo.png
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 
@@ -20,7 +20,7 @@ from experiments.methods.parameter_free import run_parameter_free
 from experiments.methods.run import Run
 from experiments.methods.sgd_grid import grid_a, sgd_grid
 from experiments.parallel import run_parallel
-from experiments.report.demo import demo_rows, print_demo, to_markdown
+from experiments.report.demo import TaskResult, demo_rows, print_demo, to_markdown
 from experiments.report.demo_figure import draw_demo
 from experiments.tasks.registry import make_setting, make_task
 from experiments.tasks.task import LaneTask, Setting, with_lanes
@@ -48,21 +48,6 @@ class DemoJob:
     task: str
     method: str
     options: DemoOptions
-
-
-@dataclass
-class TaskResult:
-    """Everything measured on one task; ``grid`` has one row per learning rate."""
-
-    task: str
-    minimum: float
-    runs: dict[str, Run] = field(default_factory=dict)
-    grid: pd.DataFrame = field(default_factory=pd.DataFrame)
-
-    @property
-    def finished(self) -> bool:
-        """Whether every method has run."""
-        return len(self.runs) == len(METHODS)
 
 
 def run_demo(options: DemoOptions, console: Console) -> None:

@@ -14,7 +14,7 @@ from experiments.methods.dog import run_dog
 from experiments.methods.parameter_free import run_parameter_free
 from experiments.methods.sgd_grid import sgd_grid
 from experiments.tasks.data import MissingDataError, Table, load_sklearn, load_svmlight
-from experiments.tasks.objective import ConvexTask
+from experiments.tasks.solved import SolvedTask
 from experiments.tasks.task import Setting
 from paper_repro.claim import BLACK, BLUE, GREEN, ORANGE, PINK, Claim, Finding, Solver, canvas
 
@@ -35,15 +35,15 @@ def load(name: str) -> Table:
     return StandardScaler().fit_transform(features), labels
 
 
-def make_task(name: str) -> ConvexTask:
+def make_task(name: str) -> SolvedTask:
     """Softmax regression with an intercept, scored on the rows it is trained on."""
     features, labels = load(name)
     classes, index = np.unique(labels, return_inverse=True)
     data = torch.from_numpy(np.column_stack([features, np.ones(len(features))])), torch.from_numpy(index)
-    return ConvexTask(name, "softmax", *data, (data[0].shape[1], len(classes)), test=data)
+    return SolvedTask(name, "softmax", *data, (data[0].shape[1], len(classes)), test=data)
 
 
-def load_tasks(names: list[str]) -> tuple[list[ConvexTask], list[str]]:
+def load_tasks(names: list[str]) -> tuple[list[SolvedTask], list[str]]:
     """The tasks whose data are there, and a sentence for every other."""
     tasks, missing = [], []
     for name in names:
@@ -54,7 +54,7 @@ def load_tasks(names: list[str]) -> tuple[list[ConvexTask], list[str]]:
     return tasks, missing
 
 
-def accuracies(task: ConvexTask, seeds: int) -> dict[str, np.ndarray]:
+def accuracies(task: SolvedTask, seeds: int) -> dict[str, np.ndarray]:
     """Training accuracy in per cent, one per seed (DoG: 3); SGD's learning rate is the best of its grid, one seed."""
     budget = EPOCHS * len(task.targets) // BATCH
     found = {

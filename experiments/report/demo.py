@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
 
 import pandas as pd
 from rich import box
@@ -11,13 +11,26 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments.gaps import gap, geometric_mean
+from experiments.methods.run import Run
 from experiments.tasks.registry import NETWORK
-
-if TYPE_CHECKING:
-    from experiments.demo import TaskResult
 
 HEADERS = ("task", "method", "f - f*", "/ grid", "accuracy", "gradients", "seconds")
 LABELS = {"pfopt": "ParameterFreeSGD", "grid": "SGD, best of grid", "dog": "DoG"}
+
+
+@dataclass
+class TaskResult:
+    """Everything measured on one task; ``grid`` has one row per learning rate."""
+
+    task: str
+    minimum: float
+    runs: dict[str, Run] = field(default_factory=dict)
+    grid: pd.DataFrame = field(default_factory=pd.DataFrame)
+
+    @property
+    def finished(self) -> bool:
+        """Whether every method has run."""
+        return self.runs.keys() >= LABELS.keys()
 
 
 def demo_rows(results: list[TaskResult]) -> pd.DataFrame:

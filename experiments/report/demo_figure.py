@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from itertools import groupby
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -12,9 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from experiments.gaps import gap
-
-if TYPE_CHECKING:
-    from experiments.demo import TaskResult
+from experiments.report.demo import TaskResult
 
 # Okabe and Ito's palette, safe for colour-blind readers; dashes and markers tell the methods apart as well.
 COLORS = {"pfopt": "#0072B2", "dog": "#D55E00", "grid": "#000000"}

@@ -26,7 +26,8 @@ from experiments.tasks.data import (
     load_sparse,
     load_svmlight,
 )
-from experiments.tasks.objective import ConvexTask, LossKind
+from experiments.tasks.objective import LossKind
+from experiments.tasks.solved import SolvedTask
 from experiments.tasks.sparse import SparseRows
 
 CLASSIFICATION = ("logistic", "softmax", "hinge")
@@ -40,7 +41,7 @@ def _task(
     test: Table | None = None,
     l2: float = 0.0,
     standardise: bool = True,
-) -> ConvexTask:
+) -> SolvedTask:
     """Hold out 20 % where there are classes and no test file; scale by the training part; add intercepts."""
     if kind in CLASSIFICATION and test is None:
         table, test = hold_out(table)
@@ -57,7 +58,7 @@ def _task(
     train = prepare(features, targets)
     columns = train[0].shape[1]
     shape = (columns, len(classes)) if classes is not None and kind == "softmax" else (columns,)
-    return ConvexTask(name, kind, *train, shape, l2, None if test is None else prepare(*test))
+    return SolvedTask(name, kind, *train, shape, l2, None if test is None else prepare(*test))
 
 
 def _encode(targets: NDArray[np.float64], classes: NDArray[np.float64] | None, kind: LossKind) -> Tensor:
@@ -68,7 +69,7 @@ def _encode(targets: NDArray[np.float64], classes: NDArray[np.float64] | None, k
     return index if kind == "softmax" else 2.0 * index.double() - 1.0
 
 
-def _bundled(name: str, kind: LossKind, source: str, l2: float = 0.0, data_dir: DataDir = None) -> ConvexTask:
+def _bundled(name: str, kind: LossKind, source: str, l2: float = 0.0, data_dir: DataDir = None) -> SolvedTask:
     del data_dir  # scikit-learn carries the data
     return _task(name, kind, load_sklearn(source), l2=l2)
 
@@ -83,7 +84,7 @@ def _svmlight(
     l2: float = 0.0,
     standardise: bool = False,
     data_dir: DataDir = None,
-) -> ConvexTask:
+) -> SolvedTask:
     load = partial(load_svmlight, num_features=num_features, data_dir=data_dir)
     test = load(test_source) if test_source else None
     return _task(name, kind, load(source), test=test, l2=l2, standardise=standardise)
@@ -91,11 +92,11 @@ def _svmlight(
 
 def _arff(
     name: str, kind: LossKind, source: str, target: str, drop: tuple[str, ...] = (), data_dir: DataDir = None
-) -> ConvexTask:
+) -> SolvedTask:
     return _task(name, kind, load_arff(source, target, drop, data_dir))
 
 
-def _news20(name: str, data_dir: DataDir = None) -> ConvexTask:
+def _news20(name: str, data_dir: DataDir = None) -> SolvedTask:
     """news20's computer groups (classes 2 to 6) against its recreation groups (8 to 11), rows of length 1."""
     features, classes = load_sparse("news20.multiclass", 62061, data_dir)
     labels = np.where(classes <= 6, 1.0, -1.0)
@@ -106,10 +107,10 @@ def _news20(name: str, data_dir: DataDir = None) -> ConvexTask:
     def part(rows: Any) -> tuple[SparseRows, Tensor]:
         return SparseRows.from_scipy(features[rows]), torch.from_numpy(labels[rows])
 
-    return ConvexTask(name, "logistic", *part(train), (62061,), 1e-3, part(test))
+    return SolvedTask(name, "logistic", *part(train), (62061,), 1e-3, part(test))
 
 
-def _synthetic(name: str, kind: LossKind, table: Callable[[], Table], data_dir: DataDir = None) -> ConvexTask:
+def _synthetic(name: str, kind: LossKind, table: Callable[[], Table], data_dir: DataDir = None) -> SolvedTask:
     del data_dir
     return _task(name, kind, table(), standardise=False)
 
@@ -129,7 +130,7 @@ def _outlier_rows() -> Table:
     return features, features @ rng.standard_normal(20) + 0.5 * rng.standard_normal(2000)
 
 
-_BUNDLED: dict[str, Callable[..., ConvexTask]] = {
+_BUNDLED: dict[str, Callable[..., SolvedTask]] = {
     "breast-cancer-logistic": partial(_bundled, kind="logistic", source="breast_cancer", l2=1e-3),
     "digits-softmax": partial(_bundled, kind="softmax", source="digits", l2=1e-3),
     "diabetes-ridge": partial(_bundled, kind="squared", source="diabetes", l2=1e-3),
@@ -143,7 +144,7 @@ _BUNDLED: dict[str, Callable[..., ConvexTask]] = {
     "synthetic-lad": partial(_synthetic, kind="absolute", table=partial(_linear_model, 2000, 20, 0.5)),
     "outlier-least-squares": partial(_synthetic, kind="squared", table=_outlier_rows),
 }
-_SHARED: dict[str, Callable[..., ConvexTask]] = {
+_SHARED: dict[str, Callable[..., SolvedTask]] = {
     "a9a-logistic": partial(
         _svmlight, kind="logistic", source="a9a", test_source="a9a.t", num_features=123, l2=1e-3
     ),
@@ -182,7 +183,7 @@ _SHARED: dict[str, Callable[..., ConvexTask]] = {
     ),
 }
 
-CONVEX: dict[str, Callable[..., ConvexTask]] = {
+CONVEX: dict[str, Callable[..., SolvedTask]] = {
     name: partial(factory, name) for name, factory in {**_BUNDLED, **_SHARED}.items()
 }
 SHARED = frozenset(_SHARED)  # these need the shared data folder
@@ -190,7 +191,7 @@ SPARSE = ("news20-logistic",)
 DEMO = ("breast-cancer-logistic", "digits-softmax", "diabetes-ridge", "diabetes-lad", "a9a-logistic")
 
 
-def _files(factory: Callable[..., ConvexTask]) -> tuple[str, ...]:
+def _files(factory: Callable[..., SolvedTask]) -> tuple[str, ...]:
     """The files that a factory of ``_SHARED`` reads."""
     if not isinstance(factory, partial):
         return ("libsvm/news20.multiclass.bz2",)

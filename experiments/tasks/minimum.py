@@ -7,7 +7,7 @@ f(w) - f* <= ||grad f(w)||^2 / (2 l2). Hinge and absolute loss without penalty: 
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,10 +15,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.optimize import linprog, minimize
 
+from experiments.tasks.objective import ConvexTask
 from experiments.tasks.sparse import SparseRows
-
-if TYPE_CHECKING:
-    from experiments.tasks.objective import ConvexTask
 
 MAX_NEWTON = 60  # parameters: beyond, a Hessian is not worth it
 TOLERANCE = 1e-9  # largest accepted error of f*, relative to max(1, f*)

@@ -7,14 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from experiments.tasks.optimum_cache import Optimum, cached_optimum
 from experiments.tasks.sparse import SparseRows
 from experiments.tasks.task import Problem, cross_entropy, sample_batches
 
@@ -138,16 +136,6 @@ class ConvexTask:
     def batches(self, seed: int, steps: int, batch_size: int = 16) -> Tensor:
         """Row indices of a run, shape (steps, batch_size): with replacement, the same for every method."""
         return sample_batches(len(self.targets), seed, steps, batch_size)
-
-    @property
-    def minimum(self) -> float:
-        """The smallest value of the objective, from a solver that is not ours."""
-        return self.optimum.value
-
-    @cached_property
-    def optimum(self) -> Optimum:
-        """The minimum with a bound on its error, and which solver found it; kept on disk."""
-        return cached_optimum(self)
 
     def _scores(self, w: Tensor, features: Features) -> Tensor:
         """Linear model: shape (*lanes, rows), or (*lanes, rows, classes) for softmax."""

@@ -12,8 +12,8 @@ from sklearn.linear_model import LogisticRegression
 
 from experiments.tasks.convex import CONVEX, DEMO, SHARED
 from experiments.tasks.minimum import solve
-from experiments.tasks.objective import ConvexTask
 from experiments.tasks.registry import NAMES, make_task
+from experiments.tasks.solved import SolvedTask
 
 BUNDLED = [name for name in CONVEX if name not in SHARED]
 ONE_PER_LOSS = [
@@ -25,18 +25,18 @@ ONE_PER_LOSS = [
 ]
 
 
-def convex_task(name: str) -> ConvexTask:
+def convex_task(name: str) -> SolvedTask:
     task = make_task(name)
-    assert isinstance(task, ConvexTask)
+    assert isinstance(task, SolvedTask)
     return task
 
 
-def dense(task: ConvexTask) -> np.ndarray:
+def dense(task: SolvedTask) -> np.ndarray:
     assert isinstance(task.features, torch.Tensor)
     return task.features.numpy()
 
 
-def random_lanes(task: ConvexTask, *lanes: int) -> torch.Tensor:
+def random_lanes(task: SolvedTask, *lanes: int) -> torch.Tensor:
     generator = torch.Generator().manual_seed(0)
     return 0.1 * torch.randn(*lanes, *task.shape, generator=generator, dtype=torch.float64)
 

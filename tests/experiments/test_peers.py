@@ -13,16 +13,16 @@ from experiments.methods.dog import DoGTrainer
 from experiments.methods.peers import ScheduleFreeTrainer, dadapt_sgd, prodigy, schedule_free
 from experiments.methods.registry import METHODS
 from experiments.tasks.minimum import solve
-from experiments.tasks.objective import ConvexTask
 from experiments.tasks.registry import make_task
+from experiments.tasks.solved import SolvedTask
 from experiments.tasks.task import Setting
 
 SETTING = Setting(budget=600)
 
 
-def ridge() -> ConvexTask:
+def ridge() -> SolvedTask:
     task = make_task("diabetes-ridge")
-    assert isinstance(task, ConvexTask)
+    assert isinstance(task, SolvedTask)
     return task
 
 

@@ -1,18 +1,18 @@
-"""Reference optima on disk, each with a bound on its error and the solver that found it."""
+"""Convex tasks that know their minimum: solved for once, and kept on disk with a bound on the error."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from experiments.files import write_text
 from experiments.tasks import minimum
+from experiments.tasks.objective import ConvexTask
 from experiments.tasks.sparse import SparseRows
-
-if TYPE_CHECKING:
-    from experiments.tasks.objective import ConvexTask
 
 FOLDER = Path(__file__).resolve().parents[2] / ".cache" / "optima"
 
@@ -23,6 +23,21 @@ class Optimum(NamedTuple):
     value: float
     error: float
     solver: str
+
+
+@dataclass(frozen=True, eq=False)
+class SolvedTask(ConvexTask):
+    """A convex task with its minimum, from a solver that is not ours."""
+
+    @property
+    def minimum(self) -> float:
+        """The smallest value of the objective."""
+        return self.optimum.value
+
+    @cached_property
+    def optimum(self) -> Optimum:
+        """The minimum with a bound on its error, and which solver found it; kept on disk."""
+        return cached_optimum(self)
 
 
 def cached_optimum(task: ConvexTask, folder: Path | None = None) -> Optimum:
