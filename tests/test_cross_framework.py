@@ -32,17 +32,20 @@ START: Array = RNG.standard_normal(COLUMNS)
 
 
 class Oracle:
-    """Least squares with recorded noise; call number ``broken`` answers NaN."""
+    """Least squares with recorded noise; call number ``broken`` answers NaN, every ``idle``-th one zero."""
 
-    def __init__(self, noise: float, broken: int | None) -> None:
-        self.noise, self.broken, self.calls = noise, broken, itertools.count()
+    def __init__(self, noise: float, broken: int | None, idle: int | None = None) -> None:
+        self.noise, self.broken, self.idle, self.calls = noise, broken, idle, itertools.count()
         self.draw = np.random.default_rng(1)
 
     def __call__(self, x: Array) -> tuple[float, Array]:
         residual = INPUTS @ x - TARGETS
         grad = INPUTS.T @ residual / ROWS + self.noise * self.draw.standard_normal(COLUMNS)
-        if next(self.calls) == self.broken:
+        call = next(self.calls)
+        if call == self.broken:
             grad = grad * np.nan
+        if self.idle and call % self.idle == self.idle - 1:
+            grad = np.zeros_like(grad)
         return float(residual @ residual / (2 * ROWS)), grad
 
 
@@ -88,8 +91,11 @@ def by_optax(oracle: Oracle, budget: int, *, losses: bool, **kwargs: Any) -> Out
         return Outcome(np.asarray(params), status.probe, status.step, status.message)
 
 
-def assert_agree(budget: int, noise: float = 0.0, broken: int | None = None, **kwargs: Any) -> None:
-    ours, *others = (run(Oracle(noise, broken), budget, **kwargs) for run in (by_optax, by_numpy, by_torch))
+def assert_agree(
+    budget: int, noise: float = 0.0, broken: int | None = None, idle: int | None = None, **kwargs: Any
+) -> None:
+    runs = (by_optax, by_numpy, by_torch)
+    ours, *others = (run(Oracle(noise, broken, idle), budget, **kwargs) for run in runs)
     assert ours.probes >= 2
     assert not np.array_equal(ours.x, START)
     for other in others:
@@ -112,6 +118,13 @@ def test_whole_runs_agree(plan: str, budget: int, schedule: str, losses: bool) -
 def test_whole_runs_with_noise_agree(plan: str, noise: float) -> None:
     """Strong noise lengthens the probes of plan train."""
     assert_agree(400, noise, plan=plan, schedule="linear", losses=False)
+
+
+@pytest.mark.parametrize("idle", [2, 3, 7])
+@pytest.mark.parametrize("plan", ["train", "certified"])
+def test_whole_runs_with_zero_gradients_agree(plan: str, idle: int) -> None:
+    """A hinge loss has them whenever a batch is classified with a margin; they are steps like any other."""
+    assert_agree(300, idle=idle, plan=plan, schedule="linear", losses=False)
 
 
 @pytest.mark.parametrize("broken", [0, 1, 5, 17, 60, 150, 299])

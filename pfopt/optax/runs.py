@@ -107,16 +107,17 @@ def _decide(
     live = search.phase != Phase.DONE
     searching = search.phase == Phase.SEARCH
     training = (search.phase == Phase.TRAIN) | (search.phase == Phase.SELECT)
-    counts = live & (gradient.raw_sq != 0) & (state.run.step < search.run_length)
+    signal = gradient.raw_sq != 0
+    counts = live & (signal | (search.initial_step != 0)) & (state.run.step < search.run_length)
     start = state.run.step == state.run.origin
     seen = kernels.distances_sq(gradient.points, state.anchor, options.scope, gradient.sq.dtype)
     unlatched = state.anchor_sq < 0
     latch = unlatched & counts
     anchor_sq = jnp.where(latch, seen[0], state.anchor_sq)  # an anchor that is not latched is the origin
 
-    first = counts & (start | ~jnp.isfinite(state.shrinkage))
+    first = counts & signal & (start | ~jnp.isfinite(state.shrinkage))
     shrinkage = jnp.where(first, gradient.shrinkage, state.shrinkage)
-    hidden = jnp.where(counts, jnp.maximum(1, gradient.shrinkage / shrinkage), 1)
+    hidden = jnp.where(counts & signal, jnp.maximum(1, gradient.shrinkage / shrinkage), 1)
     gradient = gradient._replace(sq=gradient.sq * hidden)
 
     found = plans.first_step(options.config, anchor_sq, gradient.sq[0], jnp)

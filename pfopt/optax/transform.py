@@ -247,7 +247,8 @@ def parameter_free_sgd(
 
     Note:
         Displacements are measured from ``params`` as ``update`` sees them. Make it the last link of a chain:
-        what rescales its updates changes the run. A gradient that is exactly zero everywhere spends nothing.
+        what rescales its updates changes the run. Gradients that are exactly zero before the first one
+        that is not spend nothing.
     """
     return parameter_free(
         optax.identity(),

@@ -63,7 +63,7 @@ def probe(
         run: what the probe has measured so far.
         grad_sq: shape=(1 + scopes,), ‖g‖² of this gradient.
         value: shape=(), the loss at this point, or None.
-        counts: shape=(), bool; False for a gradient that is exactly zero and spends nothing.
+        counts: shape=(), bool; False for what spends nothing: exact zeros before the first other gradient.
         step_size: shape=(), of this move.
         patience: consecutive non-finite gradients that freeze the run.
         xp: array namespace.
@@ -98,7 +98,7 @@ def track(
         run: what the run has measured so far.
         grad_sq: shape=(1 + scopes,), ‖g‖² of this gradient.
         value: shape=(), the loss at this point, or None.
-        counts: shape=(), bool; False for a gradient that is exactly zero and spends nothing.
+        counts: shape=(), bool; False for what spends nothing: exact zeros before the first other gradient.
         cap: shape=(), the largest step size that the bisection vouches for.
         vouched: gradients of the probe that vouches for it.
         alpha: damping of the certificate that may raise it.

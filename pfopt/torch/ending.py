@@ -16,7 +16,7 @@ SLOTS = {ANCHOR: "anchor", LO: "lo", HI: "hi", AVERAGE: "average"}
 def finish(work: Work) -> None:
     """Read what the run measured, decide, and lay out the parameters for what comes next.
 
-    Gradients that were zero spent nothing: then there are some left to take.
+    Zeros before the first gradient spent nothing: then there are some left to take.
     """
     search = work.search
     run, initial_step = memory.read_run(search)

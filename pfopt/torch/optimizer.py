@@ -66,7 +66,7 @@ class ParameterFreeSGD(Optimizer):
         TypeError, ValueError: an argument is wrong; the message names it, what is allowed and what came.
 
     Note:
-        A gradient that is exactly zero (or absent) everywhere changes nothing and spends nothing. A probe
+        Gradients that are absent, or exactly zero before the first one that is not, spend nothing. A probe
         that meets a non-finite number stands still for the rest of its steps, so that ``step()`` reads the
         device only at the last step of a run.
     """

@@ -46,7 +46,7 @@ class Gradient(NamedTuple):
 
     sq: Tensor  # shape=(1 + scopes,), ‖g‖², weight decay included
     value: Tensor | None  # shape=(), the loss that is minimised
-    counts: Tensor  # shape=(), bool; False for an exact zero, and for what comes after the run's end
+    counts: Tensor  # shape=(), bool; False for an exact zero before the first signal, and after the run's end
 
 
 def take(work: Work, loss: Tensor | float | None) -> None:
@@ -58,7 +58,8 @@ def take(work: Work, loss: Tensor | float | None) -> None:
         sq = work.by_scope([kernels.grads_sq(work.minimised(b), like) for b in work.bundles], 1)
     if work.hidden is not None:
         sq = sq * work.hidden
-    counts = (raw_sq[0] != 0) & (run.step < state.run_length)
+    begun = like != 0
+    counts = (begun | (raw_sq[0] != 0)) & (run.step < state.run_length)
     value = None
     if loss is not None:
         value = loss.to(like) if isinstance(loss, Tensor) else like.new_full((), loss)

@@ -147,7 +147,8 @@ class ParameterFree(ParameterFreeSGD):
         for param, grad in zip(params, grads, strict=True):
             param.grad = torch.where(good.to(grad.device), grad, 0) if not grad.is_sparse else grad
         moves = self._moves(params)
-        factor = torch.where(good, (raw_sq != 0).to(like), torch.nan)
+        begun = (raw_sq != 0) | (like != 0)
+        factor = torch.where(good, begun.to(like), torch.nan)
         directions = [move * factor.to(move.device, _real(move.dtype)) for move in moves]
         base_sq = kernels.norms_sq(directions, like).sum()
         search["hidden"] = self._hidden(search, raw_sq, raw_sq / base_sq)
