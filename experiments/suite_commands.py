@@ -11,6 +11,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from experiments.downloads import complete
 from experiments.methods.registry import METHODS
 from experiments.parallel import BACKENDS
 from experiments.plan import plan
@@ -18,7 +19,6 @@ from experiments.runner import run_id
 from experiments.store import ARCHIVE, Store
 from experiments.suite import Suite, load_suite, suite_names
 from experiments.suite_run import Execution, describe, failures, planned, run_suite
-from experiments.tasks.data import verified
 from experiments.tasks.registry import NAMES, SCALES, task_files
 
 RESULTS = Path("suite-results")
@@ -83,9 +83,7 @@ def _run(args: argparse.Namespace, console: Console) -> int:
         raise ArgumentError(f"--jobs must be at least 1, got {args.jobs}")
     suite, store = _suite(args)
     try:
-        for task in suite.tasks:
-            for file in task_files(task):
-                verified(file, args.data_dir)
+        complete((file for task in suite.tasks for file in task_files(task)), args.data_dir, console)
     except ValueError as error:
         raise ArgumentError(str(error)) from None
     if args.reuse is not None:
