@@ -18,11 +18,12 @@ else:
     import tomli as tomllib  # pyright: ignore[reportMissingImports]
 
 FOLDER = Path(__file__).with_name("suites")
+GRID_A, GRID_B, EQUAL_COST, ADAMW = GRIDS = ("grid A", "grid B", "grid A, equal total cost", "AdamW grid")
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """A question that a suite answers: ``method`` against ``against`` ("grid A", "grid B" or a method).
+    """A question that a suite answers: ``method`` against ``against`` (one of ``GRIDS``, or a method).
 
     It is answered with yes where the whole interval of the ratio is below ``threshold``.
     """
@@ -168,6 +169,8 @@ def parse_suite(name: str, text: str) -> Suite:
     )
     check_names(suite.tasks, NAMES, "task")
     check_names(suite.method_names, tuple(METHODS), "method")
+    sides = [side for item in suite.comparisons for side in (item.method, item.against)]
+    check_names(sides, (*GRIDS, *suite.methods), f"side of a comparison of suite {name}")
     return suite
 
 

@@ -14,8 +14,9 @@ from matplotlib.patches import Patch
 from experiments.frames import groups, where
 from experiments.gaps import geometric_mean
 from experiments.report.demo_figure import PHASES, shade_phases
-from experiments.report.results import GRID_A, GRID_B, LABELS, Results, practitioner
+from experiments.report.results import LABELS, Results, practitioner
 from experiments.report.statistics import profile, profile_score
+from experiments.suite import GRID_A, GRID_B
 
 # Okabe and Ito's palette, safe for colour-blind readers; line styles tell what colours repeat.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")

@@ -16,14 +16,12 @@ from experiments.methods.sgd_grid import LEARNING_RATES, grid_b
 from experiments.report.statistics import steps_to_target
 from experiments.runner import run_id
 from experiments.store import Store
-from experiments.suite import Suite
+from experiments.suite import ADAMW, EQUAL_COST, GRID_A, GRID_B, GRIDS, Suite
 from experiments.suite_run import planned
 from experiments.tasks.registry import suite_setting
 
-GRID_A, GRID_B, EQUAL_COST, ADAMW = "grid A", "grid B", "grid A, equal total cost", "AdamW grid"
 SGD = ("sgd", "sgd-grid")
 FIGURES = ["task", "seed", "column", "figure", "test", "test_metric", "num_grad_evals", "seconds", "status"]
-GRIDS = (GRID_A, GRID_B, EQUAL_COST, ADAMW)
 LABELS = {name: method.label for name, method in METHODS.items()} | {
     GRID_A: "SGD grid A: linear decay, last iterate, best rate",
     GRID_B: "SGD grid B: best of everything, in hindsight",

@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 from experiments.frames import groups, records, where
 from experiments.gaps import geometric_mean
-from experiments.report.results import GRID_A, GRIDS, LABELS, Results
+from experiments.report.results import LABELS, Results
 from experiments.report.statistics import Comparison, compare
-from experiments.suite import load_suite
+from experiments.suite import GRID_A, GRIDS, load_suite
 from experiments.suite_run import failures
 
 

@@ -12,8 +12,9 @@ from rich.console import Console
 
 from experiments.report import statistics, tables
 from experiments.report.page import publish, write_report
-from experiments.report.results import GRID_A, GRID_B, collect
+from experiments.report.results import collect
 from experiments.store import Store
+from experiments.suite import GRID_A, GRID_B
 from experiments.suite_run import Execution, run_suite
 from tests.experiments.suites import tiny_suite
 

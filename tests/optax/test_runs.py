@@ -89,7 +89,9 @@ def test_any_scale_of_the_objective(name: str, scale: float) -> None:
 @pytest.mark.parametrize("name", list(PLANS))
 def test_powers_of_two_on_the_objective_change_nothing(name: str, power: int) -> None:
     plain = _run(name, sgd(32, **PLANS[name]), jnp.ones(32))
-    scaled = _run(name, sgd(32, **PLANS[name]), 2.0**power * jnp.ones(32))  # not weakly typed: the same program
+    scaled = _run(
+        name, sgd(32, **PLANS[name]), 2.0**power * jnp.ones(32)
+    )  # not weakly typed: the same program
     close(scaled[2], plain[2])
 
 
