@@ -63,9 +63,13 @@ def by_numpy(oracle: Oracle, budget: int, *, losses: bool, **kwargs: Any) -> Out
     return Outcome(result.x, len(result.probes), result.num_grad_evals, result.status.message)
 
 
-def by_torch(oracle: Oracle, budget: int, *, losses: bool, **kwargs: Any) -> Outcome:
+def by_torch(oracle: Oracle, budget: int, *, losses: bool, adam: bool = False, **kwargs: Any) -> Outcome:
     param = torch.nn.Parameter(torch.from_numpy(START).clone())
-    optimizer = pfopt.torch.ParameterFreeSGD([param], budget, scope="global", **kwargs)
+    kwargs["scope"] = "global"
+    if adam:
+        optimizer = pfopt.torch.ParameterFree(torch.optim.Adam([param]), budget, **kwargs)
+    else:
+        optimizer = pfopt.torch.ParameterFreeSGD([param], budget, **kwargs)
     while optimizer.status().phase != "done":
         value, grad = oracle(param.detach().numpy().copy())
         param.grad = torch.from_numpy(grad)
@@ -74,9 +78,13 @@ def by_torch(oracle: Oracle, budget: int, *, losses: bool, **kwargs: Any) -> Out
     return Outcome(param.detach().numpy(), status.probe, status.step, status.message)
 
 
-def by_optax(oracle: Oracle, budget: int, *, losses: bool, **kwargs: Any) -> Outcome:
+def by_optax(oracle: Oracle, budget: int, *, losses: bool, adam: bool = False, **kwargs: Any) -> Outcome:
+    kwargs["scope"] = "global"
     with jax.enable_x64(True):
-        tx = pfopt.optax.parameter_free_sgd(budget, scope="global", **kwargs)
+        if adam:
+            tx = pfopt.optax.parameter_free(optax.scale_by_adam(), budget, **kwargs)
+        else:
+            tx = pfopt.optax.parameter_free_sgd(budget, **kwargs)
 
         @jax.jit
         def step(params: Any, state: Any, grads: Any, value: Any) -> tuple[Any, Any]:
@@ -118,6 +126,19 @@ def test_whole_runs_agree(plan: str, budget: int, schedule: str, losses: bool) -
 def test_whole_runs_with_noise_agree(plan: str, noise: float) -> None:
     """Strong noise lengthens the probes of plan train."""
     assert_agree(400, noise, plan=plan, schedule="linear", losses=False)
+
+
+@pytest.mark.parametrize("noise", [0.0, 1.0])
+@pytest.mark.parametrize(
+    ("plan", "schedule"), [("train", "linear"), ("certified", "constant"), ("certified", "linear")]
+)
+def test_whole_runs_with_the_directions_of_adam_agree(plan: str, schedule: str, noise: float) -> None:
+    """To the digits that torch's direction loses where it is read off the base's own step."""
+    settings = {"plan": plan, "schedule": schedule, "losses": False, "adam": True}
+    ours, other = (run(Oracle(noise, None), 400, **settings) for run in (by_optax, by_torch))
+    assert ours.probes >= 2
+    assert ours[1:] == other[1:]
+    np.testing.assert_allclose(ours.x, other.x, rtol=1e-7, atol=1e-9)
 
 
 @pytest.mark.parametrize("idle", [2, 3, 7])

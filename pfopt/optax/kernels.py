@@ -65,6 +65,18 @@ def norms_sq(leaves: list[jax.Array], scope: str, dtype: Any) -> jax.Array:
     return jnp.stack([whole, *squares] if scope != "global" else [whole])
 
 
+def products(ones: list[jax.Array], others: list[jax.Array], dtype: Any) -> jax.Array:
+    """The real ⟨a, b⟩ of each leaf, shape=(leaves,)."""
+    found = [_real_product(a, b, dtype) for a, b in zip(ones, others, strict=True)]
+    return jnp.stack(found) if found else jnp.zeros(0, dtype)
+
+
+def by_scope(each: jax.Array, scope: str) -> jax.Array:
+    """Sums of what each leaf has, shape=(1 + scopes,)."""
+    whole = jnp.sum(each)[None]
+    return whole if scope == "global" else jnp.concatenate([whole, each])
+
+
 def distances_sq(points: list[jax.Array], anchors: list[jax.Array], scope: str, dtype: Any) -> jax.Array:
     """‖x − x_0‖², shape=(1 + scopes,), real."""
     return norms_sq([x - x0 for x, x0 in zip(points, anchors, strict=True)], scope, dtype)
@@ -80,11 +92,18 @@ def scale(leaves: list[jax.Array], factor: Any) -> list[jax.Array]:
     return [jnp.asarray(factor).astype(_real_part(leaf)) * leaf for leaf in leaves]
 
 
+def own_steps(steps: jax.Array, scope: str) -> jax.Array:
+    """The step size of all leaves, shape=(), or of each, shape=(leaves,); ``steps``: shape=(1 + scopes,)."""
+    if scope == "global":
+        return steps[0]
+    return steps[1:] if scope == "tensor" else jnp.maximum(steps[0], steps[1:])
+
+
 def moves(directions: list[jax.Array], steps: jax.Array, scope: str) -> list[jax.Array]:
     """−step · direction, with the step size of all or of each leaf; ``steps``: shape=(1 + scopes,)."""
+    own = own_steps(steps, scope)
     if scope == "global":
-        return scale(directions, -steps[0])
-    own = steps[1:] if scope == "tensor" else jnp.maximum(steps[0], steps[1:])
+        return scale(directions, -own)
     return [scale([leaf], -own[i])[0] for i, leaf in enumerate(directions)]
 
 
@@ -144,6 +163,13 @@ def _abs_sq(leaf: jax.Array, dtype: Any) -> jax.Array:
     if jnp.iscomplexobj(leaf):
         return jnp.square(leaf.real.astype(dtype)) + jnp.square(leaf.imag.astype(dtype))
     return jnp.square(leaf.astype(dtype))
+
+
+def _real_product(a: jax.Array, b: jax.Array, dtype: Any) -> jax.Array:
+    if jnp.iscomplexobj(a):
+        real, imag = a.real.astype(dtype) * b.real.astype(dtype), a.imag.astype(dtype) * b.imag.astype(dtype)
+        return jnp.sum(real + imag)
+    return jnp.sum(a.astype(dtype) * b.astype(dtype))
 
 
 def _behind(param: jax.Array, iterate: jax.Array) -> jax.Array:

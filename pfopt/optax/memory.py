@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
-from pfopt.optax import kernels
+from pfopt.optax import kernels, pairing
 from pfopt.search import plan as plans
 from pfopt.search import tracking
 from pfopt.search.state import LAST, Config, Run, State
@@ -37,7 +37,7 @@ class ParameterFreeState(NamedTuple):
     finished: Run  # what the last finished one had
     root_distance_sq: Any  # shape=(1 + scopes,), real; r̄*² for the long run
     anchor_sq: Any  # shape=(), real; ‖x_0‖², −1 until the first gradient latches x_0
-    shrinkage: Any  # shape=(), real; ‖g‖²/‖d‖² at a run's first finite gradient, d being the base's
+    pairing: Any  # pairing.Memory; None where the gradient itself is the direction
     step_size: Any  # shape=(), real; the last one taken
     probes: Any  # shape=(), int32; finished probes
     idle: Any  # shape=(), int32; updates after the returned point was delivered
@@ -59,7 +59,7 @@ TREES = ("anchor", "average", "lo", "hi", "grad_sum", "velocity", "iterate")
 
 
 def fresh(
-    options: Options, base: optax.GradientTransformation, params: Any, momentum: bool
+    options: Options, base: optax.GradientTransformation, params: Any, *, momentum: bool, paired: bool
 ) -> ParameterFreeState:
     """The state before the first gradient; ``params`` may be abstract, only shapes and dtypes are used."""
     leaves, config = jax.tree.leaves(params), options.config
@@ -78,7 +78,7 @@ def fresh(
         finished=as_arrays(tracking.begin(scopes, dtype, jnp), dtype),
         root_distance_sq=jnp.zeros(1 + scopes, dtype),
         anchor_sq=zero() - 1,
-        shrinkage=zero(),
+        pairing=pairing.begin(1 + scopes, dtype) if paired else None,
         step_size=zero(),
         probes=zero(jnp.int32),
         idle=zero(jnp.int32),

@@ -1,7 +1,6 @@
 """What one gradient does: kernels and search put together, in one pass over the leaves where nothing ends.
 
-A base such as Adam's gives directions of one length, in which a run that diverges would not show. Their norms
-count as if the base shrank no gradient of a run more than the first one.
+Where a base makes the directions, they are measured by their products with the gradients, see ``pairing.py``.
 
 Updates are additive: from far away they miss the anchor, since p + (x_0 − p) is off by up to an ulp of p.
 Three rules keep a probe that diverged from spoiling the next one:
@@ -19,8 +18,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from pfopt.optax import ending, kernels
+from pfopt.optax import ending, kernels, pairing
 from pfopt.optax.memory import Options, ParameterFreeState, when
+from pfopt.optax.pairing import Pairing
 from pfopt.search import plan as plans
 from pfopt.search import schedule as schedules
 from pfopt.search import tracking
@@ -36,11 +36,11 @@ class Gradient(NamedTuple):
 
     params: list[jax.Array]  # what the user sees, not wide
     points: list[jax.Array]  # the iterate at which it was taken
+    grads: list[jax.Array]  # what came
     directions: list[jax.Array]  # what the base made of it, weight decay included
     base: Any  # the base's state after it
     raw_sq: jax.Array  # shape=(), ‖g‖²
-    shrinkage: jax.Array  # shape=(), ‖g‖²/‖d‖², d being the base's direction; 1 for the gradient itself
-    sq: jax.Array  # shape=(1 + scopes,), of the directions
+    sq: jax.Array  # shape=(1 + scopes,), ‖d‖² of the directions
     value: jax.Array | None  # shape=(), the loss
 
 
@@ -48,6 +48,7 @@ class Turn(NamedTuple):
     """What the controller made of one gradient; all scalars."""
 
     move: Move
+    pairing: Pairing | None  # of the gradient
     searching: jax.Array
     training: jax.Array
     latch: jax.Array  # the anchor is where the parameters are now
@@ -72,6 +73,7 @@ def take(
         The next state, and what to add to the points.
     """
     state, turn = _decide(options, state, gradient)
+    state = _advance(options, state, turn)
     plan, scope = options.config.plan, options.scope
     directions = gradient.directions
     if state.velocity:
@@ -115,23 +117,26 @@ def _decide(
     latch = unlatched & counts
     anchor_sq = jnp.where(latch, seen[0], state.anchor_sq)  # an anchor that is not latched is the origin
 
-    first = counts & signal & (start | ~jnp.isfinite(state.shrinkage))
-    shrinkage = jnp.where(first, gradient.shrinkage, state.shrinkage)
-    hidden = jnp.where(counts & signal, jnp.maximum(1, gradient.shrinkage / shrinkage), 1)
-    gradient = gradient._replace(sq=gradient.sq * hidden)
+    away_sq, paired = seen[0], None
+    if state.pairing is not None:
+        kept, paired, sq = _pair(options, state, gradient, start)
+        state, gradient = state._replace(pairing=kept), gradient._replace(sq=sq)
+        seen = jnp.where(jnp.isfinite(away_sq), jnp.maximum(kept.reach_sq, 0), jnp.inf)
 
     found = plans.first_step(options.config, anchor_sq, gradient.sq[0], jnp)
     usable = counts & (search.initial_step == 0) & (gradient.sq[0] > 0) & jnp.isfinite(gradient.sq[0])
     search = search._replace(initial_step=jnp.where(usable, found, search.initial_step))
     deploy = jnp.where(latch, ANCHOR, state.deploy)
-    state = state._replace(search=search, anchor_sq=anchor_sq, shrinkage=shrinkage, deploy=deploy)
+    state = state._replace(search=search, anchor_sq=anchor_sq, deploy=deploy)
 
     run = state.run
     if not state.grad_sum:
         seen = jnp.where(start | ~(searching | training), 0, seen)
         free = Move(jnp.ones_like(start), jnp.zeros_like(start), gradient.sq)
         run, _ = tracking.moved(run, free, seen, jnp)
-    lost = searching & (run.bad < LOST) & _is_lost(state, run, kernels.range_of_return(gradient.params))
+    away_sq = run.distance_sq[0] if paired is None else away_sq
+    far = kernels.range_of_return(gradient.params)
+    lost = searching & (run.bad < LOST) & _is_lost(state, run, away_sq, far)
     run = run._replace(bad=jnp.where(lost, run.bad + LOST, run.bad))
     age = tracking.real(run.step - run.origin, run, jnp)
     weight = schedules.average_weight(0.0, tracking.real(run.step, run, jnp) + 1) * counts
@@ -140,6 +145,7 @@ def _decide(
         weight = schedules.average_weight(options.gamma, age + 1) * (move.go & training)
     turn = Turn(
         move=move,
+        pairing=paired,
         searching=searching,
         training=training,
         latch=latch,
@@ -196,18 +202,46 @@ def _measure_dual(
     """The certificate of the "linear" schedule is that of the constant-step sequence x_0 − eta sum g_i."""
     sums = kernels.select(turn.move.go, kernels.add(state.grad_sum, directions), state.grad_sum)
     reach = kernels.scale(sums, plans.step_size(state.search, jnp))
-    dtype = state.run.distance_sq.dtype
-    run, keep = tracking.moved(state.run, turn.move, kernels.norms_sq(reach, "global", dtype), jnp)
+    reach_sq = kernels.norms_sq(reach, "global", state.run.distance_sq.dtype)
+    if state.pairing is not None:
+        reach_sq = jnp.where(jnp.isfinite(reach_sq), jnp.maximum(state.pairing.reach_sq, 0), jnp.inf)
+    run, keep = tracking.moved(state.run, turn.move, reach_sq, jnp)
     return state._replace(run=run, grad_sum=sums), turn._replace(move=turn.move._replace(go=keep))
+
+
+def _pair(
+    options: Options, state: ParameterFreeState, gradient: Gradient, start: jax.Array
+) -> tuple[pairing.Memory, Pairing, jax.Array]:
+    """The gradient's products with the direction and with the way back, and what stands for ‖g‖²."""
+    dtype, grads = gradient.sq.dtype, gradient.grads
+    if state.grad_sum:
+        back = kernels.scale(state.grad_sum, plans.step_size(state.search, jnp))
+    else:
+        back = [x0 - x for x0, x in zip(state.anchor, gradient.points, strict=True)]
+    ahead = jnp.where(start, 0, kernels.products(grads, back, dtype))
+    paired = Pairing(kernels.products(grads, gradient.directions, dtype), ahead)
+    kept = state.pairing._replace(reach_sq=jnp.where(start, 0, state.pairing.reach_sq))
+    kept, sq = pairing.grads_sq(kept, kernels.by_scope(paired.inner, options.scope), gradient.sq)
+    return kept, paired, jnp.where(jnp.isfinite(gradient.raw_sq), sq, jnp.nan)
+
+
+def _advance(options: Options, state: ParameterFreeState, turn: Turn) -> ParameterFreeState:
+    """The displacement that a move leads to, where it is told by products; that of the dual sequence, if any."""
+    if turn.pairing is None:
+        return state
+    steps = kernels.own_steps(turn.move.steps, options.scope)
+    steps = plans.step_size(state.search, jnp) if state.grad_sum else steps
+    kept = pairing.advance(state.pairing, turn.pairing, steps, turn.move.go, options.scope)
+    return state._replace(pairing=kept)
 
 
 def _patience(options: Options) -> int:
     return 1 if options.config.plan == "certified" else tracking.PATIENCE
 
 
-def _is_lost(state: ParameterFreeState, run: Run, far: float) -> jax.Array:
+def _is_lost(state: ParameterFreeState, run: Run, away_sq: jax.Array, far: float) -> jax.Array:
     """Whether a probe is far away and diverging: one with a signal is certified at alpha = 1."""
-    away = run.distance_sq[0] > far**2 * state.anchor_sq
+    away = away_sq > far**2 * state.anchor_sq
     carried = certified(plans.step_size(state.search, jnp), run.grad_sq[0], run.distance_sq[0], 1.0, 0.0)
     return (run.step >= 2) & (state.anchor_sq > 0) & away & ~carried
 
@@ -215,7 +249,11 @@ def _is_lost(state: ParameterFreeState, run: Run, far: float) -> jax.Array:
 def _is_rare(state: ParameterFreeState, turn: Turn, gradient: Gradient) -> jax.Array:
     """Whether there is more to do than to move: a run begins or ends, or the move might overflow."""
     run = state.run
-    reach = jnp.sqrt(run.distance_sq[0]) + jnp.max(turn.move.steps) * jnp.sqrt(run.grad_sq[0])
+    distance_sq, grad_sq = run.distance_sq[0], run.grad_sq[0]
+    if turn.pairing is not None:
+        distance_sq = kernels.distances_sq(gradient.points, state.anchor, "global", grad_sq.dtype)[0]
+        grad_sq = gradient.sq[0]
+    reach = jnp.sqrt(distance_sq) + jnp.max(turn.move.steps) * jnp.sqrt(grad_sq)
     reach = reach + jnp.sqrt(jnp.maximum(state.anchor_sq, 0))
     risky = turn.move.go & ~(reach < kernels.largest(gradient.params, reach.dtype))
     frozen = turn.searching & (run.bad > 0)
@@ -239,6 +277,7 @@ def _settle(
     held = kernels.norms_sq(kernels.rounded(new, gradient.params), "global", dtype)
     reach = kernels.distances_sq(new, anchor, options.scope, dtype)
     reach = run.distance_sq if state.grad_sum else reach  # that of the dual sequence is measured already
+    reach = reach if state.pairing is None else jnp.maximum(state.pairing.reach_sq, 0)
     reach = jnp.where(jnp.isfinite(held), reach, jnp.inf)
     run, keep = tracking.moved(run, move, reach, jnp)
     new = kernels.select(keep, new, old)

@@ -8,6 +8,7 @@ import optax
 
 from pfopt.optax import checks, kernels, memory, runs
 from pfopt.optax.memory import ParameterFreeState
+from pfopt.search import plan as plans
 from pfopt.search.state import Phase
 
 
@@ -38,7 +39,8 @@ def scale_by_parameter_free(
     ``parameter_free(base, total_steps) == chain(scale_by_parameter_free(base, total_steps), scale(-1.0))``.
     See there for arguments and errors.
     """
-    options = checks.options(
+    return _scaled(
+        checks.base(base),
         total_steps,
         plan=plan,
         schedule=schedule,
@@ -48,11 +50,46 @@ def scale_by_parameter_free(
         average=average,
         scope=scope,
     )
-    base = checks.base(base)
+
+
+def scale_by_parameter_free_sgd(
+    total_steps: int | None,
+    *,
+    plan: str = "train",
+    schedule: str = "linear",
+    momentum: float = 0.0,
+    nesterov: bool = False,
+    weight_decay: float = 0.0,
+    average: str | float = "auto",
+    scope: str = "auto",
+) -> optax.GradientTransformationExtraArgs:
+    """The form of ``parameter_free_sgd`` that leaves the sign to a later link; see there."""
+    return _scaled(
+        None,
+        total_steps,
+        plan=plan,
+        schedule=schedule,
+        momentum=momentum,
+        nesterov=nesterov,
+        weight_decay=weight_decay,
+        average=average,
+        scope=scope,
+    )
+
+
+def _scaled(
+    given: optax.GradientTransformationExtraArgs | None, total_steps: int | None, **choices: Any
+) -> optax.GradientTransformationExtraArgs:
+    """Both of the above; without a base the direction is the gradient, and its norm needs no pairing."""
+    options = checks.options(total_steps, **choices)
+    if given is not None:
+        options = options._replace(config=options.config._replace(caps=plans.CAPS_OF_BASES))
+    base = given or optax.with_extra_args_support(optax.identity())
 
     def init(params: Any) -> ParameterFreeState:
         checks.params(params)
-        return memory.fresh(options, base, params, momentum=not checks.is_absent(options.momentum))
+        momentum = not checks.is_absent(options.momentum)
+        return memory.fresh(options, base, params, momentum=momentum, paired=given is not None)
 
     def update(
         updates: Any, state: Any, params: Any = None, *, value: Any = None, **extra_args: Any
@@ -88,17 +125,17 @@ def _update(
         return base.init(structure.unflatten(cast))
 
     grads, directions = wide(made.grads), wide(made.directions)
-    raw_sq, base_sq = (kernels.norms_sq(each, "global", dtype)[0] for each in (grads, directions))
+    raw_sq = kernels.norms_sq(grads, "global", dtype)[0]
     if not checks.is_absent(options.weight_decay):
         directions = kernels.add(directions, kernels.scale(points, options.weight_decay))
     sq = kernels.norms_sq(directions, options.scope, dtype)
     gradient = runs.Gradient(
         params=leaves,
         points=points,
+        grads=grads,
         directions=directions,
         base=made.base,
         raw_sq=raw_sq,
-        shrinkage=raw_sq / base_sq,
         sq=jnp.where(jnp.isfinite(raw_sq), sq, jnp.nan),  # whatever the base made of it
         value=made.loss,
     )
@@ -106,13 +143,6 @@ def _update(
     flat = flat._replace(iterate=kernels.kept(leaves, kernels.add(points, moves)))
     scaled = kernels.updates(leaves, points, moves, done=state.search.phase == Phase.DONE)
     return structure.unflatten([-update for update in scaled]), memory.unflatten(flat, state)
-
-
-def scale_by_parameter_free_sgd(
-    total_steps: int | None, **options: Any
-) -> optax.GradientTransformationExtraArgs:
-    """``scale_by_parameter_free`` of the gradient itself."""
-    return scale_by_parameter_free(optax.identity(), total_steps, **options)
 
 
 def parameter_free(
@@ -130,8 +160,8 @@ def parameter_free(
     """Any base direction with a step size that is searched: no learning rate to tune, one run.
 
     The base turns gradients g into directions d, for example ``optax.scale_by_adam()``. In the search d takes
-    the place of g, and the base's state begins anew at every restart from the anchor. See
-    ``parameter_free_sgd`` for what is done with the budget.
+    the place of g, measured by its products with g (``pfopt/torch/pairing.py`` says why), and the base's state
+    begins anew at every restart from the anchor. See ``parameter_free_sgd`` for what is done with the budget.
 
     Args:
         base: a transformation that leaves the sign alone: a ``scale_by_*`` or a chain that ends before the
@@ -250,8 +280,7 @@ def parameter_free_sgd(
         what rescales its updates changes the run. Gradients that are exactly zero before the first one
         that is not spend nothing.
     """
-    return parameter_free(
-        optax.identity(),
+    scaled = scale_by_parameter_free_sgd(
         total_steps,
         plan=plan,
         schedule=schedule,
@@ -261,3 +290,4 @@ def parameter_free_sgd(
         average=average,
         scope=scope,
     )
+    return optax.chain(scaled, optax.scale(-1.0))

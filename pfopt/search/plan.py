@@ -45,7 +45,7 @@ FIRST_STAGE = 1024  # gradients of the first stage where the horizon is unknown
 FIRST_STEP = {"certified": 2.0**-20, "train": 2.0**-8}  # of ‖x_0‖/‖g_0‖, or of 1/‖g_0‖ at the origin
 SEARCH_SHARE = 0.25  # of the budget, at most; a search with signal ends far below it
 LENGTHEN = 4  # probes without signal grow by this factor
-CAPS = (2, 0)  # doublings above the root; the first is taken unless a loss says that it is too high
+CAPS_OF_BASES = (1, 0)  # Config.caps where a base such as Adam makes the directions
 UNCAPPED = 64  # doublings: no bound, where the search found none
 CLEARLY = 2.0  # standard errors by which a loss must be lower to overrule the default
 
@@ -211,7 +211,7 @@ def _begin_train(config: Config, state: State, xp: Any) -> State:
     bounded = certified & (b.hi_grad_sq > 0)
     state = state._replace(
         outcome=xp.where(certified, Outcome.CERTIFIED, Outcome.NO_SIGNAL),
-        cap=xp.where(certified, b.lo, b.hi) + xp.where(bounded, CAPS[0], UNCAPPED),
+        cap=xp.where(certified, b.lo, b.hi) + xp.where(bounded, config.caps[0], UNCAPPED),
         best_value=xp.inf,
     )
     select = state.losses & bounded & (select_length(total) >= state.probe_length) & config.arbitrate
@@ -236,9 +236,9 @@ def _finish_select(config: Config, state: State, run: Run, xp: Any) -> State:
         best=xp.where(better, state.candidate, state.best),
         candidate=state.candidate + 1,
     )
-    last = state.candidate >= len(CAPS)
-    following = xp.minimum(xp.where(last, state.best, state.candidate), len(CAPS) - 1)
-    state = state._replace(cap=state.bracket.lo + xp.asarray(CAPS)[following])
+    last = state.candidate >= len(config.caps)
+    following = xp.minimum(xp.where(last, state.best, state.candidate), len(config.caps) - 1)
+    state = state._replace(cap=state.bracket.lo + xp.asarray(config.caps)[following])
     return choose(xp, last, _long_run(config, state, xp), state)
 
 

@@ -74,6 +74,7 @@ class Config(NamedTuple):
     arbitrate: bool = (
         True  # losses, where given, choose between caps, and between the average and the last iterate
     )
+    caps: tuple[int, int] = (2, 0)  # of plan "train": doublings above the root; a loss may choose the second
     endless: bool = False  # unknown horizon: stages of doubling budget, each from the last returned point
 
 

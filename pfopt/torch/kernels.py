@@ -6,7 +6,7 @@ Every function below is one ``torch._foreach_*`` call, or a loop over tensors wh
 """
 # pyright: reportPrivateImportUsage=false
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -78,6 +78,14 @@ def grads_sq(bundle: Bundle, like: Tensor) -> Tensor:
     zero = like.new_zeros(())
     every = _spread(have, list(present), len(bundle.grads))
     return torch.stack([zero if square is None else square for square in every])
+
+
+def inner(ones: Sequence[Tensor | None], others: Sequence[Tensor | None], like: Tensor) -> Tensor:
+    """⟨a, b⟩ per tensor, shape=(len(ones),); 0 where one of them is missing."""
+    pairs = zip(ones, others, strict=True)
+    zero = like.new_zeros(())
+    products = [zero if a is None or b is None else _whole((a * b).sum()).to(like) for a, b in pairs]
+    return torch.stack(products)
 
 
 def displacements_sq(points: list[Tensor], anchors: list[Tensor], like: Tensor) -> Tensor:

@@ -14,6 +14,7 @@
     buffers             the tensors that are put back at restarts
     idle                steps after the returned point was delivered
     estimates           lipschitz and distance of the last finished run
+    unit, reach_sq      where a base makes the directions: see pairing.py
 
 ``state[p]`` holds the tensors of one parameter: its anchor, the average, and what the plan needs beside them.
 """

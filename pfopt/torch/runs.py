@@ -1,6 +1,7 @@
 """What one gradient does: kernels and search put together, without reading the device."""
 
 import itertools
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -10,8 +11,10 @@ from pfopt.search import plan as plans
 from pfopt.search import schedule as schedules
 from pfopt.search import tracking
 from pfopt.search.state import Config, Phase, Run, State
-from pfopt.torch import kernels, memory, scopes
+from pfopt.search.tracking import Move
+from pfopt.torch import kernels, memory, pairing, scopes
 from pfopt.torch.kernels import Bundle
+from pfopt.torch.pairing import Pairing
 
 
 class Work(NamedTuple):
@@ -22,7 +25,7 @@ class Work(NamedTuple):
     search: dict[str, Any]  # see memory.py
     bundles: list[Bundle]
     buffers: list[Tensor]  # the caller's
-    hidden: Tensor | None = None  # shape=(), by which ‖g‖² counts more than it is: directions of a base
+    pairing: Pairing | None = None  # where p.grad holds a base's direction
 
     @property
     def options(self) -> dict[str, Any]:
@@ -34,6 +37,14 @@ class Work(NamedTuple):
         return scopes.by_scope(
             self.groups, self.bundles, memory.rho(self.search, self.groups), squares, power
         )
+
+    def reach_sq(self, reaches: list[Tensor], steps: Sequence[Tensor | list[Tensor]], move: Move) -> Tensor:
+        """r̄² after a move, shape=(1 + scopes,), from ‖x − x_0‖² and the step size of each tensor."""
+        moved_sq = self.by_scope(reaches, -1)
+        if self.pairing is None:
+            return moved_sq
+        gain = self.by_scope(pairing.gained(self.pairing, steps), -1)
+        return pairing.reach_sq(self.search, gain, moved_sq, move.go)
 
     def minimised(self, bundle: Bundle) -> Bundle:
         """The bundle with the gradients of the objective that is minimised, weight decay included."""
@@ -49,6 +60,17 @@ class Gradient(NamedTuple):
     counts: Tensor  # shape=(), bool; False for an exact zero before the first signal, and after the run's end
 
 
+def paired(work: Work, gradients: dict[Tensor, Tensor]) -> Work:
+    """The same work on a base's directions, which p.grad holds, and on the gradients that they come from."""
+    sums = None
+    if work.config.plan == "certified" and work.config.schedule == "linear":
+        rho = memory.rho(work.search, work.groups)
+        sums = [_full_step(work.search) * rho[bundle.group] for bundle in work.bundles]
+    back = pairing.way_back(work.bundles, sums)
+    like = work.search["initial_step"]
+    return work._replace(pairing=pairing.pair(work.bundles, gradients, back, like))
+
+
 def take(work: Work, loss: Tensor | float | None) -> None:
     """Take one gradient; its end is for ``ending.finish`` to see."""
     search, like = work.search, work.search["initial_step"]
@@ -56,8 +78,8 @@ def take(work: Work, loss: Tensor | float | None) -> None:
     sq = raw_sq = work.by_scope([kernels.grads_sq(kernels.minimised(b), like) for b in work.bundles], 1)
     if any(group["weight_decay"] for group in work.groups):
         sq = work.by_scope([kernels.grads_sq(work.minimised(b), like) for b in work.bundles], 1)
-    if work.hidden is not None:
-        sq = sq * work.hidden
+    if work.pairing is not None:
+        sq = pairing.grads_sq(search, work.by_scope(work.pairing.inner, 1), sq)
     begun = like != 0
     counts = (begun | (raw_sq[0] != 0)) & (run.step < state.run_length)
     value = None
@@ -83,7 +105,7 @@ def _probe(work: Work, gradient: Gradient, state: State, run: Run) -> Run:
     schedule = work.config.schedule if certified else "constant"
     if state.initial_step == 0:
         _latch(work, gradient)
-    full_step = like * 2.0**state.bracket.exponent
+    full_step = _full_step(search)
     taken = tracking.real(run.step, run, torch)
     step_size = full_step * schedules.dual_factor(schedule, taken, state.run_length)
     weight = schedules.average_weight(0.0, taken + 1) * gradient.counts
@@ -104,11 +126,18 @@ def _probe(work: Work, gradient: Gradient, state: State, run: Run) -> Run:
             reaches.append(kernels.scaled_norms_sq(sums, full_step * rho[bundle.group], like))
         else:
             reaches.append(kernels.displacements_sq(moved(bundle), bundle.slot("anchor"), like))
-    run, keep = tracking.moved(run, move, work.by_scope(reaches, -1), torch)
+    measured = full_step if schedule == "linear" else step_size
+    steps = [measured * rho[bundle.group] for bundle in work.bundles]
+    run, keep = tracking.moved(run, move, work.reach_sq(reaches, steps, move), torch)
     for bundle in work.bundles:
         kernels.select(keep, moved(bundle), bundle.points)
         kernels.write_back(bundle)
     return run
+
+
+def _full_step(search: dict[str, Any]) -> Tensor:
+    """The step size of the probe, shape=()."""
+    return search["initial_step"] * 2.0 ** search["state"]["bracket"]["exponent"]
 
 
 def _latch(work: Work, gradient: Gradient) -> None:
@@ -161,7 +190,7 @@ def _train(work: Work, gradient: Gradient, state: State, run: Run) -> Run:
         if momentum:
             kernels.update_momentum(work.minimised(bundle), move.go, momentum * (age > 0).to(age), momentum)
         reaches.append(kernels.displacements_sq(moved(bundle, step), bundle.slot("anchor"), run.grad_sq))
-    run, keep = tracking.moved(run, move, work.by_scope(reaches, -1), torch)
+    run, keep = tracking.moved(run, move, work.reach_sq(reaches, steps, move), torch)
     for bundle, step in zip(work.bundles, steps, strict=True):
         kernels.select(keep, moved(bundle, step), bundle.points)
         kernels.lerp(bundle.points, bundle.slot("anchor"), move.explode)

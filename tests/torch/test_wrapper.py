@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import pfopt.torch
+from pfopt.search import plan as plans
 from pfopt.torch import ParameterFree, ParameterFreeSGD
 
 STEPS = 400
@@ -52,27 +53,24 @@ BASES = {
     "adagrad": lambda params: torch.optim.Adagrad(params),
     "nadam": lambda params: torch.optim.NAdam(params),
 }
-LEARN = (
-    "sgd",
-    "adam",
-    "adamw",
-    "nadam",
-)  # the first directions of the others are of another size than later ones
 
 
 @pytest.mark.parametrize("losses", [False, True], ids=["gradients", "losses"])
 @pytest.mark.parametrize("name", BASES)
-def test_no_base_ends_worse_than_it_began(name: str, losses: bool) -> None:
+def test_every_base_learns(name: str, losses: bool) -> None:
     net = model()
     before = full_loss(net)
     opt = ParameterFree(BASES[name](net.parameters()), STEPS)
     train(net, opt, losses=losses)
     assert opt.status().phase == "done"
-    assert full_loss(net) < (0.3 if name in LEARN else 1.0) * before
+    assert full_loss(net) < 0.3 * before
 
 
 @pytest.mark.parametrize("plan", ["train", "certified"])
-def test_around_sgd_it_is_parameter_free_sgd(plan: str) -> None:
+def test_around_sgd_it_is_parameter_free_sgd_but_for_the_caps(
+    plan: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plans, "CAPS_OF_BASES", (2, 0))
     one, other = model(torch.float64), model(torch.float64)
     base = torch.optim.SGD(one.parameters(), lr=0.3)
     around, plain = (
