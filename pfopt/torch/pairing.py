@@ -29,32 +29,26 @@ class Pairing(NamedTuple):
 
 
 def pair(
-    bundles: list[Bundle], gradients: dict[Tensor, Tensor], back: list[list[Tensor]], like: Tensor
+    bundles: list[Bundle], gradients: dict[Tensor, Tensor], sums: list[Tensor] | None, like: Tensor
 ) -> Pairing:
-    """Measure one gradient against the directions in p.grad; where it is None, the products are 0.
+    """Measure one gradient against the directions in p.grad; where it is missing, the products are 0.
 
     Args:
         bundles: with the directions.
         gradients: the gradient of every parameter that has one.
-        back: x_0 − x, bundle by bundle.
+        sums: of the sequence x_0 − step Σ d, the step size of every bundle; None for the iterates themselves.
         like: the products' dtype and device.
     """
-    raw = [[gradients.get(param) for param in bundle.params] for bundle in bundles]
-    directions = [kernels.minimised(bundle).grads for bundle in bundles]
-    return Pairing(
-        [kernels.inner(ones, others, like) for ones, others in zip(raw, directions, strict=True)],
-        [kernels.inner(ones, others, like) for ones, others in zip(raw, back, strict=True)],
-    )
-
-
-def way_back(bundles: list[Bundle], sums: list[Tensor] | None) -> list[list[Tensor]]:
-    """x_0 − x, bundle by bundle: of the iterates or, with the step sizes ``sums``, of x_0 − step Σ d."""
-    if sums is None:
-        return [list(torch._foreach_sub(b.slot("anchor"), b.points)) for b in bundles]
-    return [
-        list(torch._foreach_mul(b.slot("grad_sum"), step.to(b.points[0])))
-        for b, step in zip(bundles, sums, strict=True)
-    ]
+    inner, ahead = [], []
+    for place, bundle in enumerate(bundles):
+        raw = [gradients.get(param) for param in bundle.params]
+        if sums is None:
+            back = torch._foreach_sub(bundle.slot("anchor"), bundle.points)
+        else:
+            back = torch._foreach_mul(bundle.slot("grad_sum"), sums[place].to(bundle.points[0]))
+        inner.append(kernels.inner(raw, kernels.minimised(bundle).grads, like))
+        ahead.append(kernels.inner(raw, list(back), like))
+    return Pairing(inner, ahead)
 
 
 def grads_sq(search: dict[str, Any], inner: Tensor, directions_sq: Tensor) -> Tensor:

@@ -66,9 +66,8 @@ def paired(work: Work, gradients: dict[Tensor, Tensor]) -> Work:
     if work.config.plan == "certified" and work.config.schedule == "linear":
         rho = memory.rho(work.search, work.groups)
         sums = [_full_step(work.search) * rho[bundle.group] for bundle in work.bundles]
-    back = pairing.way_back(work.bundles, sums)
-    like = work.search["initial_step"]
-    return work._replace(pairing=pairing.pair(work.bundles, gradients, back, like))
+    products = pairing.pair(work.bundles, gradients, sums, work.search["initial_step"])
+    return work._replace(pairing=products)
 
 
 def take(work: Work, loss: Tensor | float | None) -> None:
