@@ -25,13 +25,12 @@ GRID_A, GRID_B, EQUAL_COST, ADAMW = GRIDS = ("grid A", "grid B", "grid A, equal 
 class Comparison:
     """A question that a suite answers: ``method`` against ``against`` (one of ``GRIDS``, or a method).
 
-    It is answered with yes where the whole interval of the ratio is below ``threshold``.
+    It is answered with yes where the whole interval of the ratio is below 1.
     """
 
     method: str
     against: str
     question: str
-    threshold: float = 1.0
 
 
 @dataclass(frozen=True)

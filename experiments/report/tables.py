@@ -33,7 +33,7 @@ def questions(results: Results) -> Table:
             rows.append([item.question, pair, "not run", "", ""])
             continue
         low, high = found.interval.low, found.interval.high
-        verdict = "yes" if high < item.threshold else "no" if low > item.threshold else "not shown"
+        verdict = "yes" if high < 1 else "no" if low > 1 else "not shown"
         rows.append([item.question, pair, _interval(found), verdict, str(found.pairs)])
     note = "Written in the suite file before there was data. Every other comparison in this report was not planned."
     header = ["question", "ratio of", "geometric mean [95 %]", "answer", "pairs"]
