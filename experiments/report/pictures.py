@@ -13,6 +13,7 @@ from matplotlib.patches import Patch
 
 from experiments.frames import groups, where
 from experiments.gaps import geometric_mean
+from experiments.methods.registry import METHODS
 from experiments.report.demo_figure import PHASES, shade_phases
 from experiments.report.results import LABELS, Results, practitioner
 from experiments.report.statistics import profile, profile_score
@@ -30,6 +31,11 @@ def styles(columns: list[str]) -> dict[str, tuple[str, str]]:
     return dict(
         zip(columns, cycle((color, style) for style, color in product(STYLES, PALETTE)), strict=False)
     )
+
+
+def _width(column: str) -> float:
+    """Ours are thick: some twenty lines cross in one picture."""
+    return 2.4 if column in METHODS and METHODS[column].role == "ours" else 1.0
 
 
 def draw_profiles(results: Results) -> Figure:
@@ -65,7 +71,8 @@ def _draw_profile(axes: Axes, costs: dict[str, dict[str, float]], look: dict[str
     scores = profile_score(curves)
     for column in curves:
         color, style = look[str(column)]
-        axes.step(curves.index, curves[column], style, where="post", color=color, label=LABELS[str(column)])
+        label, width = LABELS[str(column)], _width(str(column))
+        axes.step(curves.index, curves[column], style, where="post", color=color, label=label, lw=width)
     best = str(scores.idxmax())
     axes.set_title(
         f"{len(table)} tasks; largest area: {LABELS[best].split(':')[0]} ({scores.max():.2f})", fontsize=9
@@ -115,7 +122,12 @@ def draw_curves(results: Results) -> Figure:
         for (column,), curve in groups(own, "column"):
             color, style = look[column]
             axes.plot(
-                curve.num_grad_evals, curve.figure, style, color=color, linewidth=1.3, label=LABELS[column]
+                curve.num_grad_evals,
+                curve.figure,
+                style,
+                color=color,
+                lw=_width(column),
+                label=LABELS[column],
             )
         ours = where(own, column="pfopt")
         if len(ours):
