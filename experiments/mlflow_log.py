@@ -149,11 +149,13 @@ def _write_artifacts(
     if len(lanes) and lanes.learning_rate.nunique() > 1:
         from matplotlib.figure import Figure
 
+        from experiments.report.pictures import MAX_RANGE
+
         figure = Figure(layout="constrained")
-        axes = figure.subplots()
+        axes, highest = figure.subplots(), MAX_RANGE * lanes.value.min()
         for schedule in dict.fromkeys(lanes.schedule):
             part = where(lanes, schedule=schedule, output="last", momentum=lanes.momentum.min())
-            part = part.sort_values("learning_rate")
+            part = part.query(f"value <= {highest}").sort_values("learning_rate")
             axes.loglog(part.learning_rate, part.value, ".-", label=f"{schedule}, last iterate")
         axes.set_xlabel("learning rate")
         axes.set_ylabel("objective")
