@@ -106,7 +106,7 @@ def test_a_killed_suite_goes_on_to_the_same_rows(tmp_path: Path) -> None:
 
 
 SUITE = replace(
-    tiny_suite(tasks='["diabetes-ridge"]', methods='["dog"]', seeds=str(list(range(40)))),
+    tiny_suite(tasks='["diabetes-ridge"]', methods='["dog"]', comparisons="[]", seeds=str(list(range(40)))),
     grid=None,
     sensitivity=None,
 )

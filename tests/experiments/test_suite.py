@@ -60,7 +60,7 @@ def test_jax_tasks_are_listed_once() -> None:
 
 def test_staged_grid_widens_then_takes_the_best_to_the_other_seeds() -> None:
     grid = LaneGrid("sgd", lowest=0.25, highest=1.0, schedules=("linear",), momenta=(0.9,))
-    suite = tiny_suite(tasks='["digits-network"]', methods="[]", seeds="[0, 1, 2]")
+    suite = tiny_suite(tasks='["digits-network"]', methods="[]", comparisons="[]", seeds="[0, 1, 2]")
     suite = replace(suite, lane_grids=(grid,), grid=None, sensitivity=None)
 
     def lanes_of(spec: RunSpec) -> pd.DataFrame:
@@ -172,7 +172,11 @@ def test_list_and_status(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
 
 @pytest.mark.filterwarnings("default")
 def test_two_workers_of_a_local_dask_cluster(tmp_path: Path) -> None:
-    suite = replace(tiny_suite(tasks='["diabetes-ridge"]', methods='["dog"]'), grid=None, sensitivity=None)
+    suite = replace(
+        tiny_suite(tasks='["diabetes-ridge"]', methods='["dog"]', comparisons="[]"),
+        grid=None,
+        sensitivity=None,
+    )
     rows = run_suite(suite, Store(tmp_path), Execution(jobs=2, backend="dask"), Console(quiet=True))
     assert list(rows.status) == ["done", "done"]
     local = execute(RunSpec("quick", "diabetes-ridge", "dog", 0, 200))
