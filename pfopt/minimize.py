@@ -189,7 +189,7 @@ class _Driver:
             run, move = tracking.probe(
                 run, grad_sq, value, np.True_, step_size=step_size, patience=patience, xp=np
             )
-            average += x.dtype.type(schedules.average_weight(0.0, step + 1)) * (x - average)
+            average += x.dtype.type(move.weight) * (x - average)
             dual = dual + grad
             new = x - x.dtype.type(step_size) * grad
             reach = (
@@ -203,9 +203,9 @@ class _Driver:
         """The long run, or one candidate of it: capped certificate tracking, averaged as it goes."""
         x, average = self.anchor.copy(), self.anchor.copy()
         run, length = tracking.begin(0, np.float64, np), state.run_length
+        share = x.dtype.type(plans.interpolation(config))
         for _ in range(length):
-            grad, value = self._ask(x)
-            count = run.step - run.origin + 1
+            grad, value = self._ask(x + share * (average - x))
             run, move = tracking.track(
                 run,
                 np.asarray([_sum_sq(grad)]),
@@ -217,17 +217,15 @@ class _Driver:
                 root_distance_sq=plans.root_distance_sq(state),
                 length=length,
                 tail=plans.tail(config, state),
-                schedule=config.schedule,
+                schedule=plans.step_schedule(config),
+                gamma=schedules.GAMMA,
                 xp=np,
             )
             new = x - x.dtype.type(move.steps[0]) * grad
             run, keep = tracking.moved(run, move, np.asarray([_sum_sq(new - self.anchor)]), np)
             x = self.anchor if move.explode else np.where(keep, new, x)
-            if move.explode:
-                average = x.copy()
-            elif move.go:
-                average += schedules.average_weight(schedules.GAMMA, count) * (x - average)
-        return state, run, {AVERAGE: average, LAST: x}
+            average = average + x.dtype.type(move.weight) * (x - average)
+        return state, run, {AVERAGE: average, LAST: x + share * (average - x)}
 
     def _stand(self, config: Config, state: State) -> tuple[State, Run, dict[int, NDArray[Any]]]:
         """Measure the loss of the average."""

@@ -23,6 +23,7 @@ import numpy as np
 from pfopt.search import bisection, tracking
 from pfopt.search.bisection import END, FLOOR, RAISE, START
 from pfopt.search.certificate import RANGES
+from pfopt.search.schedule import INTERPOLATION
 from pfopt.search.state import (
     ANCHOR,
     AVERAGE,
@@ -74,6 +75,17 @@ def first_step(config: Config, anchor_sq: Any, grad_sq: Any, xp: Any = np) -> An
     """The step size of exponent 0 from ‖x_0‖² and ‖g_0‖²: a lower bound in plan "certified", a guess in "train"."""
     length_sq = xp.where(anchor_sq > 0, anchor_sq, xp.ones_like(anchor_sq))
     return FIRST_STEP[config.plan] * xp.sqrt(length_sq / grad_sq)
+
+
+def step_schedule(config: Config) -> str:
+    """What becomes of the long run's step size: an average that is returned does the annealing instead."""
+    return config.schedule if config.output == LAST else "constant"
+
+
+def interpolation(config: Config) -> float:
+    """Share of the average in the point at which the long run takes its gradients."""
+    primal = config.plan == "train" and config.output == AVERAGE and config.schedule == "linear"
+    return INTERPOLATION if primal else 0.0
 
 
 def tail(config: Config, state: State, xp: Any = np) -> Any:

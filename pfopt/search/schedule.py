@@ -2,7 +2,9 @@
 
 from typing import Any
 
-GAMMA = 3.0  # of what is averaged over the long run: the iterates, and the ‖g‖² that its step size divides by
+GAMMA = 0.5  # of the returned average: its weights are step_t · t^GAMMA
+RECENT = 3.0  # polynomial weight of the mean ‖g‖² that the long run's step size divides by
+INTERPOLATION = 2 / 3  # share of the average in the point at which the long run takes its gradients
 
 
 def dual_factor(schedule: str, step: Any, length: Any) -> Any:

@@ -92,6 +92,7 @@ class Run(NamedTuple):
     distance_sq: Any  # shape=(1 + scopes,), max ‖x − x_0‖² over the stretch, last point included
     bad: Any  # consecutive non-finite gradients or losses
     cuts: Any  # explosions so far: each quarters the cap
+    weight_sum: Any  # sum of the average's weights over the stretch; long run only
     value_sum: Any  # sum of the losses in the run's tail
     value_sq_sum: Any  # sum of their squares
     value_count: Any  # how many there were

@@ -25,17 +25,29 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pfopt.search.schedule import GAMMA, average_weight, decay_factor
+from pfopt.search.schedule import RECENT, average_weight, decay_factor
 from pfopt.search.state import Run
 
 TRACKING = (
     1.5  # 1 is the certificate at alpha = 1, too slow on least squares; 2 overshoots on softmax (NOTES)
 )
+COORDINATE_TRACKING = 0.5  # c of a single coordinate
 SCOPE_TRACKING = 1.0  # c of a single group or tensor; 2 ruined 3 of 8 prototype runs
 START = 0.1  # of the displacement of the probe at the root
 BURST = 2000.0  # times the mean ‖g‖²; 2e4 fired too late on heavy-tailed least squares
 PATIENCE = 2  # consecutive non-finite gradients: a single one is one bad batch, at a good point
 BURST_AFTER = 20  # gradients, before which the mean means little
+
+
+class Single(NamedTuple):
+    """What a single coordinate's step size depends on, beside its own displacement and gradients; shape=() each."""
+
+    share: Any  # of this gradient in the weighted mean of its squares
+    age: Any  # gradients of the stretch, this one included
+    start_sq: Any  # smallest squared displacement of the whole vector that counts
+    cap: Any
+    raised: Any  # the highest cap that a certificate reaches
+    factor: Any  # of the schedule
 
 
 class Move(NamedTuple):
@@ -44,6 +56,8 @@ class Move(NamedTuple):
     go: Any  # take the gradient: it is finite, not zero, and the run is alive
     explode: Any  # go back to the last good point instead
     steps: Any  # shape=(1 + scopes,), step sizes; entry 0 the global one
+    weight: Any  # of an iterate in the running average: the one moved from (probe) or moved to (long run)
+    single: Single | None = None  # long run only
 
 
 def begin(scopes: int, dtype: Any, xp: Any, **device: Any) -> Run:
@@ -51,7 +65,7 @@ def begin(scopes: int, dtype: Any, xp: Any, **device: Any) -> Run:
     zero = xp.zeros((), dtype=dtype, **device)
     none = xp.zeros((), dtype=xp.int32, **device)
     vector = xp.zeros(1 + scopes, dtype=dtype, **device)
-    return Run(none, none, vector, vector, vector, none, none, zero, zero, none)
+    return Run(none, none, vector, vector, vector, none, none, zero, zero, zero, none)
 
 
 def probe(
@@ -70,11 +84,12 @@ def probe(
     """
     finite, bad = _judge(run, grad_sq, value, counts, patience, xp)
     alive = counts & finite & (bad < patience)
+    weight = average_weight(0.0, real(run.step, run, xp) + 1) * counts
     run = run._replace(
         step=run.step + counts, grad_sq=xp.where(alive, run.grad_sq + grad_sq, run.grad_sq), bad=bad
     )
     run = _add_value(run, value, alive, xp)
-    return run, Move(alive, xp.zeros_like(alive), step_size + xp.zeros_like(grad_sq))
+    return run, Move(alive, xp.zeros_like(alive), step_size + xp.zeros_like(grad_sq), weight)
 
 
 def track(
@@ -90,6 +105,7 @@ def track(
     length: Any,
     tail: Any,
     schedule: str,
+    gamma: Any,
     xp: Any,
 ) -> tuple[Run, Move]:
     """Measure one gradient of the long run and set its step size.
@@ -105,7 +121,8 @@ def track(
         root_distance_sq: shape=(1 + scopes,), r̄*² of the probe at the root.
         length: gradients of the whole run.
         tail: how many of the last of them have their loss measured.
-        schedule: "linear" or "constant".
+        schedule: "linear" or "constant", of the step size itself.
+        gamma: shape=(), >= 0; the average's weights are step_t · t^gamma.
         xp: array namespace.
     """
     finite, bad = _judge(run, grad_sq, value, counts, PATIENCE, xp)
@@ -118,16 +135,21 @@ def track(
     grad_sq_sum = xp.where(go, run.grad_sq + grad_sq, run.grad_sq)
     cut = 0.5 ** real(run.cuts, run, xp)
     start_sq = (START * cut) ** 2 * root_distance_sq
-    drift = average_weight(GAMMA, age + 1) * (grad_sq - run.recent_sq)
-    recent_sq = xp.where(go, run.recent_sq + drift, run.recent_sq)
+    newest = average_weight(RECENT, age + 1) * go
+    recent_sq = xp.where(go, run.recent_sq + newest * (grad_sq - run.recent_sq), run.recent_sq)
     total_sq = (age + 1) * recent_sq
     total_sq = xp.where(total_sq > 0, total_sq, xp.ones_like(total_sq))
     steps = xp.sqrt(xp.maximum(start_sq, run.distance_sq) / total_sq)
     factor = decay_factor(schedule, age, length - run.origin)
     cap = cap * cut**2
-    certified = xp.minimum(steps / alpha**0.5, cap * (age / vouched))
+    raised = cap * (age / vouched)
+    certified = xp.minimum(steps / alpha**0.5, raised)
     wanted = xp.concatenate([TRACKING * steps[:1], SCOPE_TRACKING * steps[1:]])
     steps = factor * xp.minimum(wanted, xp.maximum(certified, cap))
+
+    share = steps[0] * (age + 1) ** gamma
+    weight_sum = xp.where(go, run.weight_sum + share, run.weight_sum)
+    weight = xp.where(weight_sum > 0, share / xp.where(weight_sum > 0, weight_sum, 1.0), 1.0) * go
 
     run = _add_value(run, value, go & (run.step >= length - tail), xp)
     step = run.step + counts
@@ -137,10 +159,33 @@ def track(
         grad_sq=xp.where(explode, xp.zeros_like(grad_sq), grad_sq_sum),
         recent_sq=xp.where(explode, xp.zeros_like(grad_sq), recent_sq),
         distance_sq=xp.where(explode, xp.zeros_like(grad_sq), run.distance_sq),
+        weight_sum=xp.where(explode, xp.zeros_like(weight_sum), weight_sum),
         bad=xp.where(explode, xp.zeros_like(bad), bad),
         cuts=run.cuts + explode,
     )
-    return run, Move(go, explode, steps)
+    single = Single(newest, age + 1, start_sq[0], cap, raised, factor)
+    return run, Move(go, explode, steps, xp.where(explode, xp.ones_like(weight), weight), single)
+
+
+def coordinate_steps(
+    single: Single, displacement: Any, recent_sq: Any, size: int, alpha: float, xp: Any
+) -> Any:
+    """Step sizes of single coordinates, shape of ``displacement``, by the rule of ``track``.
+
+    Args:
+        single: what ``track`` said of them all.
+        displacement: any shape, x − x_0 of some coordinates.
+        recent_sq: of the same shape, the weighted means of their g².
+        size: number of coordinates of the whole parameter vector; each starts with an equal part of r̄*.
+        alpha: damping of the certificate that may raise the cap.
+        xp: array namespace.
+    """
+    total_sq = single.age * recent_sq
+    total_sq = xp.where(total_sq > 0, total_sq, xp.ones_like(total_sq))
+    start = xp.sqrt(single.start_sq / size)
+    steps = xp.maximum(start, xp.abs(displacement)) / xp.sqrt(total_sq)
+    certified = xp.minimum(steps / alpha**0.5, single.raised)
+    return single.factor * xp.minimum(COORDINATE_TRACKING * steps, xp.maximum(certified, single.cap))
 
 
 def moved(run: Run, move: Move, distance_sq: Any, xp: Any) -> tuple[Run, Any]:

@@ -108,6 +108,15 @@ def update_momentum(bundle: Bundle, go: Tensor, decay: Tensor, momentum: float) 
         select(go, new, velocities)
 
 
+def update_squares(bundle: Bundle, share: Tensor) -> None:
+    """The mean of g², kept in the slot "recent_sq", in which this gradient has that share; 0 leaves it alone."""
+    have, grads = _present(bundle.grads)
+    if grads:
+        squares = torch._foreach_mul(grads, grads)
+        means = _at(have, bundle.slot("recent_sq"))
+        select(share > 0, torch._foreach_lerp(means, squares, [share.to(means[0])] * len(means)), means)
+
+
 def momentum_direction(bundle: Bundle, momentum: float, nesterov: bool) -> Bundle:
     """The bundle with v in place of g, or (1 − m) g + m v for Nesterov."""
     have, grads = _present(bundle.grads)
@@ -120,18 +129,33 @@ def momentum_direction(bundle: Bundle, momentum: float, nesterov: bool) -> Bundl
     return bundle._replace(grads=_spread(have, velocities, len(bundle.grads)))
 
 
-def moved(bundle: Bundle, steps: Tensor | list[Tensor]) -> list[Tensor]:
+def moved(bundle: Bundle, points: list[Tensor], steps: Tensor | list[Tensor]) -> list[Tensor]:
     """X − step g as new tensors, x itself where there is no g; one step size for all, or one per tensor."""
     have, grads = _present(bundle.grads)
     if not grads:
-        return bundle.points
+        return points
     if isinstance(steps, list):
         new = [grad * -step.to(grad) for grad, step in zip(grads, _at(have, steps), strict=True)]
     else:
         new = torch._foreach_mul(grads, -steps.to(grads[0]))
-    torch._foreach_add_(new, _at(have, bundle.points))
+    torch._foreach_add_(new, _at(have, points))
     every = _spread(have, list(new), len(bundle.grads))
-    return [old if point is None else point for old, point in zip(bundle.points, every, strict=True)]
+    return [old if point is None else point for old, point in zip(points, every, strict=True)]
+
+
+def extrapolated(bundle: Bundle, share: float) -> list[Tensor]:
+    """The iterates z behind the points y = z + share (x̄ − z), as new tensors; the points themselves at share 0."""
+    if share == 0:
+        return bundle.points
+    weights = [share / (share - 1)] * len(bundle.points)
+    return list(torch._foreach_lerp(bundle.points, bundle.slot("average"), weights))
+
+
+def interpolate(bundle: Bundle, iterates: list[Tensor], share: float, condition: Tensor) -> None:
+    """The points y = z + share (x̄ − z) where ``condition``; at share 0 the iterates are the points already."""
+    if share:
+        weights = [share] * len(iterates)
+        select(condition, torch._foreach_lerp(iterates, bundle.slot("average"), weights), bundle.points)
 
 
 def accumulate(bundle: Bundle, go: Tensor) -> list[Tensor]:

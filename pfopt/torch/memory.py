@@ -127,7 +127,7 @@ def averages(config: Config) -> bool:
 
 
 def fill_param_state(
-    state: dict[str, Tensor], param: Tensor, config: Config, momentum: bool
+    state: dict[str, Tensor], param: Tensor, config: Config, *, momentum: bool, coordinates: bool
 ) -> dict[str, Tensor]:
     """Make the tensors of one parameter that are not there yet; float32 where it has half precision."""
     names = ["anchor", "average"] if averages(config) else ["anchor"]
@@ -135,11 +135,13 @@ def fill_param_state(
         names += ["lo", "hi", "grad_sum"] if config.schedule == "linear" else ["lo", "hi"]
     if momentum:
         names.append("momentum_buffer")
+    if coordinates:
+        names.append("recent_sq")
     if param.dtype in HALF:
         names.append("iterate")
     for name in names:
         if name not in state:
-            make = torch.zeros_like if name in ("grad_sum", "momentum_buffer") else torch.clone
+            make = torch.zeros_like if name in ("grad_sum", "momentum_buffer", "recent_sq") else torch.clone
             wide = param.detach().float() if param.dtype in HALF else param.detach()
             state[name] = make(wide, memory_format=torch.preserve_format)
     return state

@@ -273,14 +273,22 @@ class ParameterFreeSGD(Optimizer):
             ending.finish(work)
 
     def _work(self, search: dict[str, Any]) -> runs.Work:
-        return runs.Work(self._config(), self.param_groups, search, self._bundles(), self._buffers)
+        bundles = self._bundles()
+        size = sum(point.numel() for bundle in bundles for point in bundle.points)
+        coordinates = size if self._by_coordinate() else 0
+        return runs.Work(self._config(), self.param_groups, search, bundles, self._buffers, coordinates)
+
+    def _by_coordinate(self) -> bool:
+        """Whether every coordinate has a step size of its own."""
+        return self.param_groups[0]["plan"] == "train" and self.param_groups[0]["scope"] == "auto"
 
     def _bundles(self) -> list[kernels.Bundle]:
         config, options = self._config(), self.param_groups[0]
-        momentum = any(group["momentum"] for group in self.param_groups)
+        momentum, coordinates = any(group["momentum"] for group in self.param_groups), self._by_coordinate()
 
         def state_of(param: Tensor) -> dict[str, Tensor]:
-            return memory.fill_param_state(self.state[param], param, config, momentum)
+            state = self.state[param]
+            return memory.fill_param_state(state, param, config, momentum=momentum, coordinates=coordinates)
 
         return kernels.gather(self.param_groups, state_of, foreach=options["foreach"] is not False)
 

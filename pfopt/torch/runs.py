@@ -1,4 +1,5 @@
 """What one gradient does: kernels and search put together, without reading the device."""
+# pyright: reportPrivateImportUsage=false
 
 import itertools
 from collections.abc import Sequence
@@ -25,6 +26,7 @@ class Work(NamedTuple):
     search: dict[str, Any]  # see memory.py
     bundles: list[Bundle]
     buffers: list[Tensor]  # the caller's
+    coordinates: int = 0  # how many there are, where each has a step size of its own
     pairing: Pairing | None = None  # where p.grad holds a base's direction
 
     @property
@@ -66,7 +68,9 @@ def paired(work: Work, gradients: dict[Tensor, Tensor]) -> Work:
     if work.config.plan == "certified" and work.config.schedule == "linear":
         rho = memory.rho(work.search, work.groups)
         sums = [_full_step(work.search) * rho[bundle.group] for bundle in work.bundles]
-    products = pairing.pair(work.bundles, gradients, sums, work.search["initial_step"])
+    training = work.search["state"]["phase"] in (Phase.SELECT, Phase.TRAIN)
+    share = plans.interpolation(work.config) if training else 0.0
+    products = pairing.pair(work.bundles, gradients, sums, share, work.search["initial_step"])
     return work._replace(pairing=products)
 
 
@@ -107,19 +111,18 @@ def _probe(work: Work, gradient: Gradient, state: State, run: Run) -> Run:
     full_step = _full_step(search)
     taken = tracking.real(run.step, run, torch)
     step_size = full_step * schedules.dual_factor(schedule, taken, state.run_length)
-    weight = schedules.average_weight(0.0, taken + 1) * gradient.counts
     patience = 1 if certified else tracking.PATIENCE
     run, move = tracking.probe(run, *gradient, step_size=step_size, patience=patience, xp=torch)
     search["step_size"].copy_(step_size)
     rho = memory.rho(search, work.groups)
 
     def moved(bundle: Bundle) -> list[Tensor]:
-        return kernels.moved(work.minimised(bundle), step_size * rho[bundle.group])
+        return kernels.moved(work.minimised(bundle), bundle.points, step_size * rho[bundle.group])
 
     reaches = []
     for bundle in work.bundles:
         if certified and memory.averages(work.config):
-            kernels.lerp(bundle.slot("average"), bundle.points, weight)
+            kernels.lerp(bundle.slot("average"), bundle.points, move.weight)
         if schedule == "linear":
             sums = kernels.accumulate(work.minimised(bundle), move.go)
             reaches.append(kernels.scaled_norms_sq(sums, full_step * rho[bundle.group], like))
@@ -165,36 +168,59 @@ def _train(work: Work, gradient: Gradient, state: State, run: Run) -> Run:
         root_distance_sq=search["root_distance_sq"],
         length=state.run_length,
         tail=plans.tail(work.config, state),
-        schedule=work.config.schedule,
+        schedule=plans.step_schedule(work.config),
+        gamma=schedules.GAMMA if isinstance(options["average"], str) else options["average"],
         xp=torch,
     )
     search["step_size"].copy_(move.steps[0])
-    gamma = schedules.GAMMA if isinstance(options["average"], str) else options["average"]
-    weight = torch.where(move.explode, 1.0, schedules.average_weight(gamma, age + 1) * move.go)
+    share = plans.interpolation(work.config)
     places = itertools.accumulate((len(bundle.params) for bundle in work.bundles), initial=1)
     steps = [
         scopes.step_sizes(options["scope"], move.steps * work.groups[bundle.group]["lr"], bundle, place)
         for bundle, place in zip(work.bundles, places, strict=False)
     ]
 
-    def moved(bundle: Bundle, step: Tensor | list[Tensor]) -> list[Tensor]:
-        group, bundle = work.groups[bundle.group], work.minimised(bundle)
+    def moved(bundle: Bundle, iterates: list[Tensor], step: Tensor | list[Tensor]) -> list[Tensor]:
+        group = work.groups[bundle.group]
+        if work.coordinates:
+            step = _coordinate_steps(work, bundle, iterates, move, step)
+        bundle = work.minimised(bundle)
         if group["momentum"]:
             bundle = kernels.momentum_direction(bundle, group["momentum"], group["nesterov"])
-        return kernels.moved(bundle, step)
+        return kernels.moved(bundle, iterates, step)
 
     reaches = []
     for bundle, step in zip(work.bundles, steps, strict=True):
         momentum = work.groups[bundle.group]["momentum"]
         if momentum:
             kernels.update_momentum(work.minimised(bundle), move.go, momentum * (age > 0).to(age), momentum)
-        reaches.append(kernels.displacements_sq(moved(bundle, step), bundle.slot("anchor"), run.grad_sq))
+        if work.coordinates:
+            kernels.update_squares(work.minimised(bundle), move.single.share)
+        new = moved(bundle, kernels.extrapolated(bundle, share), step)
+        reaches.append(kernels.displacements_sq(new, bundle.slot("anchor"), run.grad_sq))
     run, keep = tracking.moved(run, move, work.reach_sq(reaches, steps, move), torch)
     for bundle, step in zip(work.bundles, steps, strict=True):
-        kernels.select(keep, moved(bundle, step), bundle.points)
-        kernels.lerp(bundle.points, bundle.slot("anchor"), move.explode)
+        iterates = kernels.extrapolated(bundle, share)
+        kernels.select(keep, moved(bundle, iterates, step), iterates)
+        kernels.lerp(iterates, bundle.slot("anchor"), move.explode)
         if memory.averages(work.config):
-            kernels.lerp(bundle.slot("average"), bundle.points, weight)
+            kernels.lerp(bundle.slot("average"), iterates, move.weight)
+        kernels.interpolate(bundle, iterates, share, move.go | move.explode)
         kernels.write_back(bundle)
     kernels.select(move.explode, search["buffers"], work.buffers)
     return run
+
+
+def _coordinate_steps(
+    work: Work, bundle: Bundle, iterates: list[Tensor], move: Move, steps: Any
+) -> list[Tensor]:
+    """The larger one of a tensor's step size and of each coordinate's own."""
+    rate, alpha = work.groups[bundle.group]["lr"], work.config.alphas[0]
+    gaps = torch._foreach_sub(iterates, bundle.slot("anchor"))
+    return [
+        torch.maximum(
+            step.to(gap),
+            rate * tracking.coordinate_steps(move.single, gap, square, work.coordinates, alpha, torch),
+        )
+        for step, gap, square in zip(steps, gaps, bundle.slot("recent_sq"), strict=True)
+    ]

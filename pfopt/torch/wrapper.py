@@ -135,6 +135,9 @@ class ParameterFree(ParameterFreeSGD):
         self.base.state.clear()
         self.base.state.update(_copied(self._anchor_state))
 
+    def _by_coordinate(self) -> bool:
+        return False  # the base's directions have each coordinate's scale already
+
     def _work(self, search: dict[str, Any]) -> runs.Work:
         work = super()._work(search)
         return runs.paired(work, self._gradients) if self._gradients else work
