@@ -202,9 +202,11 @@ def one_gradient(config: Config, state: Any, run: Any, row: Any, xp: Any) -> Any
         root_distance_sq=plans.root_distance_sq(state, xp),
         length=state.run_length,
         tail=plans.tail(config, state, xp),
-        schedule=config.schedule,
+        schedule=plans.step_schedule(config),
+        gamma=schedules.GAMMA,
         xp=xp,
     )
+    tracked = tracked[0], tracked[1]._replace(single=None)
     run, move = (
         _pick(xp, state.phase == Phase.SEARCH, one, other) for one, other in zip(probed, tracked, strict=True)
     )

@@ -28,6 +28,11 @@ def zeros(leaf: Any) -> jax.Array:
     return jnp.zeros_like(leaf, dtype=wide_dtype(leaf))
 
 
+def real_zeros(leaf: Any) -> jax.Array:
+    """Zeros for the squares of a leaf's entries."""
+    return jnp.zeros_like(leaf, dtype=jnp.finfo(wide_dtype(leaf)).dtype)
+
+
 def widen(leaf: Any, like: jax.Array) -> jax.Array:
     """A gradient in the dtype that the parameter ``like`` is computed in; zero where there is none."""
     return zeros(like) if leaf is None else jnp.asarray(leaf).astype(wide_dtype(like))
@@ -51,6 +56,11 @@ def range_of_return(leaves: list[Any]) -> float:
     Where the dtype allows it the error is far less: 1e-13 in float64, 1e-4 in float32.
     """
     return min([FAR, *(0.0625 / float(jnp.finfo(leaf.dtype).eps) for leaf in leaves)])
+
+
+def count_coordinates(leaves: list[Any]) -> int:
+    """Real numbers in all leaves together."""
+    return sum(leaf.size * (2 if jnp.iscomplexobj(leaf) else 1) for leaf in leaves)
 
 
 def count_scopes(scope: str, leaves: list[Any]) -> int:
@@ -92,19 +102,40 @@ def scale(leaves: list[jax.Array], factor: Any) -> list[jax.Array]:
     return [jnp.asarray(factor).astype(_real_part(leaf)) * leaf for leaf in leaves]
 
 
-def own_steps(steps: jax.Array, scope: str) -> jax.Array:
-    """The step size of all leaves, shape=(), or of each, shape=(leaves,); ``steps``: shape=(1 + scopes,)."""
+def own_steps(steps: jax.Array, scope: str, count: int) -> list[jax.Array]:
+    """The step size of each of ``count`` leaves, shape=() each; ``steps``: shape=(1 + scopes,)."""
     if scope == "global":
-        return steps[0]
-    return steps[1:] if scope == "tensor" else jnp.maximum(steps[0], steps[1:])
+        return [steps[0]] * count
+    own = steps[1:] if scope == "tensor" else jnp.maximum(steps[0], steps[1:])
+    return [own[place] for place in range(count)]
 
 
-def moves(directions: list[jax.Array], steps: jax.Array, scope: str) -> list[jax.Array]:
-    """−step · direction, with the step size of all or of each leaf; ``steps``: shape=(1 + scopes,)."""
-    own = own_steps(steps, scope)
-    if scope == "global":
-        return scale(directions, -own)
-    return [scale([leaf], -own[i])[0] for i, leaf in enumerate(directions)]
+def moves(directions: list[jax.Array], steps: list[jax.Array]) -> list[jax.Array]:
+    """−step · direction, with the step size of each leaf, shape=() or that of the leaf."""
+    return [scale([leaf], -step)[0] for leaf, step in zip(directions, steps, strict=True)]
+
+
+def interpolated(
+    iterates: list[jax.Array], averages: list[jax.Array], share: float, condition: jax.Array
+) -> list[jax.Array]:
+    """The points y = z + share (x̄ − z) where ``condition`` holds, the iterates z elsewhere."""
+    return _mixed(iterates, averages, share, condition)
+
+
+def extrapolated(
+    points: list[jax.Array], averages: list[jax.Array], share: float, condition: jax.Array
+) -> list[jax.Array]:
+    """The iterates z behind points y = z + share (x̄ − z) where ``condition`` holds, the points elsewhere."""
+    return _mixed(points, averages, share / (share - 1), condition)
+
+
+def _mixed(
+    ones: list[jax.Array], others: list[jax.Array], share: float, condition: jax.Array
+) -> list[jax.Array]:
+    if share == 0:
+        return ones
+    gaps = [b - a for a, b in zip(ones, others, strict=True)]
+    return select(condition, add(ones, scale(gaps, share)), ones)
 
 
 def add(leaves: list[jax.Array], others: list[jax.Array]) -> list[jax.Array]:
@@ -157,6 +188,11 @@ def updates(
             move = jnp.where(done, 0, gap).astype(leaf.dtype)
         found.append(move)
     return found
+
+
+def abs_sq(leaf: jax.Array) -> jax.Array:
+    """|x|² of every entry, real, in the leaf's precision."""
+    return _abs_sq(leaf, _real_part(leaf))
 
 
 def _abs_sq(leaf: jax.Array, dtype: Any) -> jax.Array:

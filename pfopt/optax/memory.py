@@ -52,10 +52,11 @@ class ParameterFreeState(NamedTuple):
     hi: Any  # tree
     grad_sum: Any  # tree; plan "certified" with schedule "linear" only, else None
     velocity: Any  # tree; None without momentum
+    recent_sq: Any  # tree, real; mean of each coordinate's g², scope "auto" without a base only, else None
     iterate: Any  # tree; the float32 iterate behind half-precision parameters, None for others
 
 
-TREES = ("anchor", "average", "lo", "hi", "grad_sum", "velocity", "iterate")
+TREES = ("anchor", "average", "lo", "hi", "grad_sum", "velocity", "recent_sq", "iterate")
 
 
 def fresh(
@@ -91,8 +92,14 @@ def fresh(
         hi=tree(certified),
         grad_sum=tree(certified and linear),
         velocity=tree(momentum),
+        recent_sq=jax.tree.map(kernels.real_zeros, params) if by_coordinate(options, paired) else None,
         iterate=jax.tree.map(lambda leaf: kernels.zeros(leaf) if kernels.is_half(leaf) else None, params),
     )
+
+
+def by_coordinate(options: Options, paired: bool) -> bool:
+    """Whether every coordinate has a step size of its own; a base's directions have its scale already."""
+    return options.config.plan == "train" and options.scope == "auto" and not paired
 
 
 def flatten(state: ParameterFreeState) -> ParameterFreeState:

@@ -35,7 +35,8 @@ class Gradient(NamedTuple):
     """One gradient, as lists of wide leaves."""
 
     params: list[jax.Array]  # what the user sees, not wide
-    points: list[jax.Array]  # the iterate at which it was taken
+    points: list[jax.Array]  # where it was taken
+    iterates: list[jax.Array]  # what moves: in the long run, the points lie between these and the average
     grads: list[jax.Array]  # what came
     directions: list[jax.Array]  # what the base made of it, weight decay included
     base: Any  # the base's state after it
@@ -74,7 +75,7 @@ def take(
     """
     state, turn = _decide(options, state, gradient)
     state = _advance(options, state, turn)
-    plan, scope = options.config.plan, options.scope
+    plan, share = options.config.plan, plans.interpolation(options.config)
     directions = gradient.directions
     if state.velocity:
         new = kernels.velocities(state.velocity, directions, turn.decay, options.momentum)
@@ -86,19 +87,26 @@ def take(
     if state.grad_sum:
         state, turn = _measure_dual(state, turn, directions)
 
-    moves = kernels.moves(directions, turn.move.steps, scope)
+    steps = kernels.own_steps(turn.move.steps, options.scope, len(directions))
+    if state.recent_sq:
+        state, steps = _by_coordinate(options, state, turn, gradient, steps)
+    moves = kernels.moves(directions, steps)
     moves = kernels.select(turn.move.go, moves, [jnp.zeros_like(move) for move in moves])
     rare = _is_rare(state, turn, gradient)
-    averaged = gradient.points if plan == "certified" else kernels.add(gradient.points, moves)
+    new = kernels.add(gradient.iterates, moves)
+    averaged = gradient.points if plan == "certified" else new
     average = kernels.lerp(state.average, averaged, jnp.where(rare, 0, turn.weight))
+    new = kernels.interpolated(new, average, share, turn.training)
+    new = kernels.select(turn.move.go, new, gradient.points)
 
     def settle(
         held: tuple[ParameterFreeState, list[jax.Array]],
     ) -> tuple[ParameterFreeState, list[jax.Array]]:
-        return _settle(options, turn, gradient, renew, *held)
+        return _settle(options, turn, gradient, renew, held[0], moves)
 
     base = jax.tree.map(lambda new, old: jnp.where(turn.move.go, new, old), gradient.base, state.base)
-    return when(rare, settle, (state._replace(average=average, base=base), moves))
+    state, new = when(rare, settle, (state._replace(average=average, base=base), new))
+    return state, [a - b for a, b in zip(new, gradient.points, strict=True)]
 
 
 def _decide(
@@ -112,7 +120,7 @@ def _decide(
     signal = gradient.raw_sq != 0
     counts = live & (signal | (search.initial_step != 0)) & (state.run.step < search.run_length)
     start = state.run.step == state.run.origin
-    seen = kernels.distances_sq(gradient.points, state.anchor, options.scope, gradient.sq.dtype)
+    seen = kernels.distances_sq(gradient.iterates, state.anchor, options.scope, gradient.sq.dtype)
     unlatched = state.anchor_sq < 0
     latch = unlatched & counts
     anchor_sq = jnp.where(latch, seen[0], state.anchor_sq)  # an anchor that is not latched is the origin
@@ -132,17 +140,15 @@ def _decide(
     run = state.run
     if not state.grad_sum:
         seen = jnp.where(start | ~(searching | training), 0, seen)
-        free = Move(jnp.ones_like(start), jnp.zeros_like(start), gradient.sq)
+        free = Move(jnp.ones_like(start), jnp.zeros_like(start), gradient.sq, jnp.zeros_like(seen[0]))
         run, _ = tracking.moved(run, free, seen, jnp)
     away_sq = run.distance_sq[0] if paired is None else away_sq
     far = kernels.range_of_return(gradient.params)
     lost = searching & (run.bad < LOST) & _is_lost(state, run, away_sq, far)
     run = run._replace(bad=jnp.where(lost, run.bad + LOST, run.bad))
     age = tracking.real(run.step - run.origin, run, jnp)
-    weight = schedules.average_weight(0.0, tracking.real(run.step, run, jnp) + 1) * counts
     run, move = _measure(options, state, run, gradient, counts)
-    if options.config.plan == "train":
-        weight = schedules.average_weight(options.gamma, age + 1) * (move.go & training)
+    averages = training | (options.config.plan == "certified")
     turn = Turn(
         move=move,
         pairing=paired,
@@ -151,7 +157,7 @@ def _decide(
         latch=latch,
         restart=start & (searching | training) & (latch | ~unlatched),
         decay=options.momentum * (age > 0),
-        weight=jnp.where(move.explode, 1, weight),
+        weight=move.weight * averages,
         ends=live & (run.step >= search.run_length),
     )
     step_size = jnp.where(searching | training, move.steps[0], state.step_size)
@@ -182,18 +188,40 @@ def _measure(
         root_distance_sq=state.root_distance_sq,
         length=length,
         tail=plans.tail(config, search, jnp),
-        schedule=config.schedule,
+        schedule=plans.step_schedule(config),
+        gamma=options.gamma,
         xp=jnp,
     )
     stood = tracking.stand(run, jnp.full((), jnp.nan, run.value_sum.dtype) if value is None else value, jnp)
-    still = Move(jnp.zeros_like(counts), jnp.zeros_like(counts), jnp.zeros_like(gradient.sq))
+    no, none = jnp.zeros_like(counts), jnp.zeros_like(gradient.sq)
+    still = Move(no, no, none, none[0])
     standing = search.phase == Phase.ARBITRATE
     searching = search.phase == Phase.SEARCH
 
     def pick(probe: Any, stand: Any, track: Any) -> Any:
         return choose(jnp, searching, probe, choose(jnp, standing, stand, track))
 
-    return pick(probed[0], stood, tracked[0]), pick(probed[1], still, tracked[1])
+    move = pick(probed[1], still, tracked[1]._replace(single=None))
+    return pick(probed[0], stood, tracked[0]), move._replace(single=tracked[1].single)
+
+
+def _by_coordinate(
+    options: Options, state: ParameterFreeState, turn: Turn, gradient: Gradient, steps: list[jax.Array]
+) -> tuple[ParameterFreeState, list[jax.Array]]:
+    """The larger one of a leaf's step size and of each coordinate's own, in the long run."""
+    single = turn.move.single
+    assert single is not None  # plan "train"
+    share = jnp.where(turn.training, single.share, 0)
+    squares = [kernels.abs_sq(leaf) for leaf in gradient.directions]
+    recent_sq = kernels.lerp(state.recent_sq, squares, share)
+    size, alpha = kernels.count_coordinates(gradient.params), options.config.alphas[0]
+    found = []
+    for step, x, x0, square in zip(steps, gradient.iterates, state.anchor, recent_sq, strict=True):
+        own = jax.tree.map(lambda scalar, like=square: jnp.asarray(scalar, like.dtype), single)
+        single_steps = tracking.coordinate_steps(own, jnp.abs(x - x0), square, size, alpha, jnp)
+        step = step.astype(square.dtype)
+        found.append(jnp.where(turn.training, jnp.maximum(step, single_steps), step))
+    return state._replace(recent_sq=recent_sq), found
 
 
 def _measure_dual(
@@ -217,7 +245,7 @@ def _pair(
     if state.grad_sum:
         back = kernels.scale(state.grad_sum, plans.step_size(state.search, jnp))
     else:
-        back = [x0 - x for x0, x in zip(state.anchor, gradient.points, strict=True)]
+        back = [x0 - x for x0, x in zip(state.anchor, gradient.iterates, strict=True)]
     ahead = jnp.where(start, 0, kernels.products(grads, back, dtype))
     paired = Pairing(kernels.products(grads, gradient.directions, dtype), ahead)
     kept = state.pairing._replace(reach_sq=jnp.where(start, 0, state.pairing.reach_sq))
@@ -229,8 +257,8 @@ def _advance(options: Options, state: ParameterFreeState, turn: Turn) -> Paramet
     """The displacement that a move leads to, where it is told by products; that of the dual sequence, if any."""
     if turn.pairing is None:
         return state
-    steps = kernels.own_steps(turn.move.steps, options.scope)
-    steps = plans.step_size(state.search, jnp) if state.grad_sum else steps
+    steps = kernels.own_steps(turn.move.steps, options.scope, len(state.anchor))
+    steps = plans.step_size(state.search, jnp) if state.grad_sum else jnp.stack(steps)
     kept = pairing.advance(state.pairing, turn.pairing, steps, turn.move.go, options.scope)
     return state._replace(pairing=kept)
 
@@ -251,9 +279,13 @@ def _is_rare(state: ParameterFreeState, turn: Turn, gradient: Gradient) -> jax.A
     run = state.run
     distance_sq, grad_sq = run.distance_sq[0], run.grad_sq[0]
     if turn.pairing is not None:
-        distance_sq = kernels.distances_sq(gradient.points, state.anchor, "global", grad_sq.dtype)[0]
+        distance_sq = kernels.distances_sq(gradient.iterates, state.anchor, "global", grad_sq.dtype)[0]
         grad_sq = gradient.sq[0]
-    reach = jnp.sqrt(distance_sq) + jnp.max(turn.move.steps) * jnp.sqrt(grad_sq)
+    largest = jnp.max(turn.move.steps)
+    if state.recent_sq and turn.move.single is not None:
+        highest = jnp.maximum(turn.move.single.cap, turn.move.single.raised)
+        largest = jnp.where(turn.training, jnp.maximum(largest, highest), largest)
+    reach = jnp.sqrt(distance_sq) + largest * jnp.sqrt(grad_sq)
     reach = reach + jnp.sqrt(jnp.maximum(state.anchor_sq, 0))
     risky = turn.move.go & ~(reach < kernels.largest(gradient.params, reach.dtype))
     frozen = turn.searching & (run.bad > 0)
@@ -271,7 +303,7 @@ def _settle(
     """What ``take`` leaves undone in a rare step."""
     points, move = gradient.points, turn.move
     anchor = kernels.select(turn.latch, points, state.anchor)
-    old = kernels.select(turn.restart, anchor, points)
+    old = kernels.select(turn.restart, anchor, gradient.iterates)
     new, run = kernels.add(old, moves), state.run
     dtype = run.distance_sq.dtype
     held = kernels.norms_sq(kernels.rounded(new, gradient.params), "global", dtype)
@@ -285,6 +317,7 @@ def _settle(
     new = kernels.select(frozen | move.explode, anchor, new)
     averaged = old if options.config.plan == "certified" else new
     average = kernels.lerp(state.average, averaged, turn.weight)
+    new = kernels.interpolated(new, average, plans.interpolation(options.config), turn.training)
     base = jax.tree.map(lambda new, old: jnp.where(move.explode, new, old), renew(anchor), state.base)
     state = state._replace(run=run, anchor=anchor, average=average, base=base)
 
@@ -293,5 +326,4 @@ def _settle(
     ) -> tuple[ParameterFreeState, list[jax.Array]]:
         return ending.finish(options, renew, *held)
 
-    state, new = when(turn.ends, finish, (state, new))
-    return state, [a - b for a, b in zip(new, points, strict=True)]
+    return when(turn.ends, finish, (state, new))

@@ -129,9 +129,12 @@ def _update(
     if not checks.is_absent(options.weight_decay):
         directions = kernels.add(directions, kernels.scale(points, options.weight_decay))
     sq = kernels.norms_sq(directions, options.scope, dtype)
+    training = (state.search.phase == Phase.TRAIN) | (state.search.phase == Phase.SELECT)
+    share = plans.interpolation(options.config)
     gradient = runs.Gradient(
         params=leaves,
         points=points,
+        iterates=kernels.extrapolated(points, flat.average, share, training),
         grads=grads,
         directions=directions,
         base=made.base,
@@ -221,13 +224,13 @@ def parameter_free_sgd(
 
     .. math::
         v_t = m v_{t-1} + (1-m) g_t, \qquad
-        x_{t+1} = x_t - \min\Big(\tfrac{c \max(r^*/10,\, \bar r_t)}{\sqrt{t\, m_t}},\, \eta_{\max}\Big)
-        \tfrac{T-t}{T}\, v_t
+        z_{t+1} = z_t - \min\Big(\tfrac{c \max(r^*/10,\, \bar r_t)}{\sqrt{t\, m_t}},\, \eta_{\max}\Big) v_t
 
     with :math:`\bar r_t` the largest displacement from the anchor, :math:`m_t` the mean of the recent
     :math:`\|g\|^2`, and :math:`\eta_{\max}` four times the step size found, or more where the run certifies
-    more (``pfopt.search.tracking``). The update of the last gradient lands on the returned point; later ones
-    are zero. Plan "certified" is Algorithm 1 of Carmon and Hinder as it stands.
+    more (``pfopt.search.tracking``). Gradients are taken at :math:`y_t = z_t + \tfrac23 (\bar x_t - z_t)`,
+    which the parameters hold, and the average :math:`\bar x_t` of the iterates is returned. The update of the
+    last gradient lands on the returned point; later ones are zero. Plan "certified" is Algorithm 1 of Carmon and Hinder as it stands.
 
     ``update(grads, state, params)`` is all it takes. Where ``value=loss`` is passed at every update as well,
     it chooses between caps of the step size, and between the average and the last iterate.
@@ -236,21 +239,23 @@ def parameter_free_sgd(
         total_steps: number of gradients that the whole method may use, at least 16 (plan "certified": 8);
             ``None`` where it is unknown: budgets double, each from the last returned point.
         plan: "train" or "certified".
-        schedule: "linear" or "constant": of the long run, or of the probes of plan "certified".
+        schedule: of plan "certified", the probes' schedule. In the long run "linear" is primal averaging as
+            above, or a linear decay where the last iterate is returned; "constant" takes the gradients at the
+            iterates themselves and does not decay.
         momentum: m in [0, 1), normalised, so that a step size means the same with and without it. The long
             run uses it, the probes do not.
         nesterov: Nesterov momentum; needs ``momentum > 0``.
         weight_decay: L2 penalty, >= 0: weight_decay · x is added to the gradient.
-        average: what is returned: a number gamma >= 0, the polynomial average with that weight; "last", the
-            last iterate; "auto", the average or, where losses are given, the better one.
+        average: what is returned: a number gamma >= 0, the average with weights step_t · t^gamma; "last", the
+            last iterate; "auto", the average with gamma = 1/2 or, where losses are given, the better one.
         scope: over what displacement and gradients are estimated in the long run: "global", "tensor" or
-            "auto", the larger one of both. Plan "certified" is always global. For groups, give
-            ``optax.partition`` one transformation per label.
+            "auto", the largest step size of the whole, the leaf and the single coordinate. Plan "certified"
+            is always global. For groups, give ``optax.partition`` one transformation per label.
 
     Returns:
-        A ``GradientTransformationExtraArgs``. Its state holds two copies of the parameters (plan "certified":
-        four, and one more with schedule "linear"), one more with momentum, and a float32 copy of
-        half-precision parameters; statistics are float32, or float64 where parameters are.
+        A ``GradientTransformationExtraArgs``. Its state holds three copies of the parameters (scopes "global"
+        and "tensor": two; plan "certified": four, and one more with schedule "linear"), one more with momentum,
+        and a float32 copy of half-precision parameters; statistics are float32, or float64 where parameters are.
 
     Raises:
         TypeError, ValueError: an argument is wrong; the message names it, what is allowed and what came.

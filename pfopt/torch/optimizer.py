@@ -28,13 +28,13 @@ class ParameterFreeSGD(Optimizer):
 
     .. math::
         v_t = m v_{t-1} + (1-m) g_t, \qquad
-        x_{t+1} = x_t - \min\Big(\tfrac{c \max(r^*/10,\, \bar r_t)}{\sqrt{t\, m_t}},\, \eta_{\max}\Big)
-        \tfrac{T-t}{T}\, v_t
+        z_{t+1} = z_t - \min\Big(\tfrac{c \max(r^*/10,\, \bar r_t)}{\sqrt{t\, m_t}},\, \eta_{\max}\Big) v_t
 
     with :math:`\bar r_t` the largest displacement from the anchor, :math:`m_t` the mean of the recent
     :math:`\|g\|^2`, and :math:`\eta_{\max}` four times the step size found, or more where the run certifies
-    more (``pfopt.search.tracking``). When the budget ends the parameters hold the returned point. Plan
-    ``"certified"`` is the paper's Algorithm 1 as it stands.
+    more (``pfopt.search.tracking``). Gradients are taken at :math:`y_t = z_t + \tfrac23 (\bar x_t - z_t)`,
+    which the parameters hold; the average :math:`\bar x_t` of the iterates is returned: when the budget ends
+    the parameters hold it. Plan ``"certified"`` is the paper's Algorithm 1 as it stands.
 
     ``zero_grad(); loss.backward(); step()`` is all it takes. Where the loss is passed as well,
     ``step(loss=loss)`` or ``step(closure)``, it chooses between caps of the step size, and between the
@@ -45,7 +45,9 @@ class ParameterFreeSGD(Optimizer):
         total_steps: number of gradients that the whole method may use; ``None`` where it is unknown: budgets
             double, each from the last returned point.
         plan: "train" or "certified".
-        schedule: "linear" or "constant": of the long run, or of the probes of plan "certified".
+        schedule: of plan "certified", the probes' schedule. In the long run "linear" is primal averaging as
+            above, or a linear decay where the last iterate is returned; "constant" takes the gradients at the
+            iterates themselves and does not decay.
         lr: multiplier of the step size, >= 0, per group and schedulable. In the probes only the ratio of the
             groups' values counts; leave it at 1 unless a group should move more slowly.
         momentum: m in [0, 1), normalised, so that a step size means the same with and without it. The long
@@ -53,10 +55,11 @@ class ParameterFreeSGD(Optimizer):
         nesterov: Nesterov momentum; needs ``momentum > 0``.
         weight_decay: L2 penalty, added to the gradient as in ``torch.optim.SGD``.
         maximize: maximise the objective (and the loss) instead.
-        average: what is returned: a number gamma >= 0, the polynomial average with that weight; "last", the
-            last iterate; "auto", the average with gamma = 3 or, where losses are given, the better one.
+        average: what is returned: a number gamma >= 0, the average with weights step_t · t^gamma; "last", the
+            last iterate; "auto", the average with gamma = 1/2 or, where losses are given, the better one.
         scope: over what displacement and gradients are estimated in the long run: "global", "group",
-            "tensor", or "auto". Plan "certified" is always global.
+            "tensor", or "auto", the largest step size of the whole, the tensor and the single coordinate.
+            Plan "certified" is always global.
         foreach: ``False`` handles tensors one by one; otherwise a group is handled at once.
         capturable: allow ``step()`` inside a CUDA graph during the long run; status() or eval() after the
             replays brings the host up to date.

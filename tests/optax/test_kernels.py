@@ -22,7 +22,7 @@ def test_norms() -> None:
 
 @pytest.mark.parametrize(("scope", "factors"), [("global", (2, 2)), ("tensor", (1, 3)), ("auto", (2, 3))])
 def test_moves(scope: str, factors: tuple[int, int]) -> None:
-    moved = kernels.moves(LEAVES, jnp.array([2.0, 1.0, 3.0]), scope)
+    moved = kernels.moves(LEAVES, kernels.own_steps(jnp.array([2.0, 1.0, 3.0]), scope, len(LEAVES)))
     for leaf, new, factor in zip(LEAVES, moved, factors, strict=True):
         assert new.dtype == leaf.dtype
         np.testing.assert_allclose(new, -factor * leaf)
@@ -58,3 +58,15 @@ def test_examples_of_the_docstrings() -> None:
     outcome = doctest.testmod(pfopt.optax.transform)
     assert outcome.attempted > 5
     assert outcome.failed == 0
+
+
+def test_interpolation_and_back() -> None:
+    averages, yes = [leaf + 1 for leaf in LEAVES], jnp.asarray(True)
+    points = kernels.interpolated(LEAVES, averages, 2 / 3, yes)
+    for leaf, point, back in zip(
+        LEAVES, points, kernels.extrapolated(points, averages, 2 / 3, yes), strict=True
+    ):
+        np.testing.assert_allclose(point, leaf + 2 / 3, rtol=1e-6)
+        np.testing.assert_allclose(back, leaf, rtol=1e-5)
+    for same in (kernels.interpolated(LEAVES, averages, 2 / 3, ~yes), kernels.extrapolated(LEAVES, [], 0.0, yes)):
+        np.testing.assert_array_equal(same[0], LEAVES[0])

@@ -21,11 +21,12 @@ def copies(tx: Any, params: Any) -> float:
 @pytest.mark.parametrize(
     ("kwargs", "dtype", "expected"),
     [
-        ({}, jnp.float32, 2),
-        ({"momentum": 0.9}, jnp.float32, 3),
+        ({}, jnp.float32, 3),
+        ({"scope": "tensor"}, jnp.float32, 2),
+        ({"momentum": 0.9}, jnp.float32, 4),
         ({"plan": "certified", "schedule": "constant"}, jnp.float32, 4),
         ({"plan": "certified", "schedule": "linear"}, jnp.float32, 5),
-        ({}, jnp.bfloat16, 6),  # anchor, average and iterate in float32
+        ({}, jnp.bfloat16, 8),  # anchor, average, squares and iterate in float32
     ],
     ids=str,
 )

@@ -184,7 +184,8 @@ def test_the_same_run_as_torch(kwargs: dict[str, Any], losses: bool, broken: Any
     optimizer = pfopt.torch.ParameterFreeSGD(params, steps, **kwargs)
 
     def grads_at(bias: Any, weight: Any, step: int) -> tuple[float, list[Any]]:
-        residual = INPUTS @ weight + bias - TARGETS
+        noise = 0.1 * np.random.default_rng(step).standard_normal(TARGETS.shape)
+        residual = INPUTS @ weight + bias - TARGETS + noise
         grads = [2 * residual.sum(0) / residual.size, 2 * INPUTS.T @ residual / residual.size]
         factor = np.nan if broken is not None and step in broken else 1.0
         return float(np.mean(residual**2)), [factor * grad for grad in grads]

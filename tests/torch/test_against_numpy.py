@@ -120,9 +120,10 @@ def decision(record: pfopt.ProbeRecord) -> tuple[int, int, int, bool]:
 def test_same_decisions_and_same_point(
     name: str, plan: str, budget: int, schedule: str, losses: bool
 ) -> None:
-    problem, kwargs = PROBLEMS[name], {"plan": plan, "schedule": schedule, "losses": losses}
-    theirs = by_numpy(problem, START, budget, **kwargs)
-    ours = by_torch(problem, START, budget, **kwargs)
+    """With a little noise: without it the steps grow to the edge of stability, where rounding errors do, too."""
+    kwargs = {"plan": plan, "schedule": schedule, "losses": losses}
+    theirs = by_numpy(batches(PROBLEMS[name], 0.01), START, budget, **kwargs)
+    ours = by_torch(batches(PROBLEMS[name], 0.01), START, budget, **kwargs)
     assert_agree(ours, theirs)
     assert not np.array_equal(ours.x, START)
 

@@ -322,9 +322,9 @@ def test_positional_closure_none_and_return_value() -> None:
 @pytest.mark.parametrize(
     ("kwargs", "names"),
     [
-        ({}, {"anchor", "average"}),
-        ({"average": "last"}, {"anchor"}),
-        ({"momentum": 0.9}, {"anchor", "average", "momentum_buffer"}),
+        ({}, {"anchor", "average", "recent_sq"}),
+        ({"average": "last", "scope": "tensor"}, {"anchor"}),
+        ({"momentum": 0.9}, {"anchor", "average", "recent_sq", "momentum_buffer"}),
         ({"plan": "certified", "schedule": "constant"}, {"anchor", "average", "lo", "hi"}),
         ({"plan": "certified", "schedule": "linear"}, {"anchor", "grad_sum", "lo", "hi"}),
     ],

@@ -74,8 +74,8 @@ def test_around_sgd_it_is_parameter_free_sgd_but_for_the_caps(
     one, other = model(torch.float64), model(torch.float64)
     base = torch.optim.SGD(one.parameters(), lr=0.3)
     around, plain = (
-        ParameterFree(base, STEPS, plan=plan),
-        ParameterFreeSGD(other.parameters(), STEPS, plan=plan),
+        ParameterFree(base, STEPS, plan=plan, scope="global"),
+        ParameterFreeSGD(other.parameters(), STEPS, plan=plan, scope="global"),
     )
     train(one, around)
     train(other, plain)
