@@ -218,7 +218,7 @@ class _Driver:
                 length=length,
                 tail=plans.tail(config, state),
                 schedule=plans.step_schedule(config),
-                gamma=schedules.GAMMA,
+                gamma=schedules.GAMMA[config.primal],
                 xp=np,
             )
             new = x - x.dtype.type(move.steps[0]) * grad

@@ -203,7 +203,7 @@ def one_gradient(config: Config, state: Any, run: Any, row: Any, xp: Any) -> Any
         length=state.run_length,
         tail=plans.tail(config, state, xp),
         schedule=plans.step_schedule(config),
-        gamma=schedules.GAMMA,
+        gamma=schedules.GAMMA[config.primal],
         xp=xp,
     )
     tracked = tracked[0], tracked[1]._replace(single=None)

@@ -30,8 +30,9 @@ def options(
     weight_decay: Any,
     average: Any,
     scope: str,
+    based: bool,
 ) -> Options:
-    """The options of a transformation; numbers that are traced cannot be checked."""
+    """The options of a transformation, ``based`` or not; numbers that are traced cannot be checked."""
     validate.one_of("plan", plan, ("train", "certified"))
     validate.one_of("schedule", schedule, ("linear", "constant"))
     if scope == "group":
@@ -61,10 +62,11 @@ def options(
         plan=plan,
         schedule=schedule,
         output=LAST if isinstance(average, str) and average == "last" else AVERAGE,
+        based=based,
         arbitrate=isinstance(average, str) and average == "auto",
         endless=total_steps is None,
     )
-    gamma = schedules.GAMMA if isinstance(average, str) else average
+    gamma = schedules.GAMMA[config.primal] if isinstance(average, str) else average
     return Options(
         config, momentum, nesterov, weight_decay, gamma, "global" if plan == "certified" else scope
     )

@@ -81,9 +81,7 @@ def _scaled(
     given: optax.GradientTransformationExtraArgs | None, total_steps: int | None, **choices: Any
 ) -> optax.GradientTransformationExtraArgs:
     """Both of the above; without a base the direction is the gradient, and its norm needs no pairing."""
-    options = checks.options(total_steps, **choices)
-    if given is not None:
-        options = options._replace(config=options.config._replace(caps=plans.CAPS_OF_BASES))
+    options = checks.options(total_steps, based=given is not None, **choices)
     base = given or optax.with_extra_args_support(optax.identity())
 
     def init(params: Any) -> ParameterFreeState:
@@ -164,7 +162,9 @@ def parameter_free(
 
     The base turns gradients g into directions d, for example ``optax.scale_by_adam()``. In the search d takes
     the place of g, measured by its products with g (``pfopt/torch/pairing.py`` says why), and the base's state
-    begins anew at every restart from the anchor. See ``parameter_free_sgd`` for what is done with the budget.
+    begins anew at every restart from the anchor. The long run takes its gradients at the iterates, its step
+    decays linearly, and the average with gamma = 3 is returned. See ``parameter_free_sgd`` for what is done with
+    the budget.
 
     Args:
         base: a transformation that leaves the sign alone: a ``scale_by_*`` or a chain that ends before the
@@ -230,7 +230,8 @@ def parameter_free_sgd(
     :math:`\|g\|^2`, and :math:`\eta_{\max}` four times the step size found, or more where the run certifies
     more (``pfopt.search.tracking``). Gradients are taken at :math:`y_t = z_t + \tfrac23 (\bar x_t - z_t)`,
     which the parameters hold, and the average :math:`\bar x_t` of the iterates is returned. The update of the
-    last gradient lands on the returned point; later ones are zero. Plan "certified" is Algorithm 1 of Carmon and Hinder as it stands.
+    last gradient lands on the returned point; later ones are zero. Plan "certified" is Algorithm 1 of Carmon and
+    Hinder as it stands.
 
     ``update(grads, state, params)`` is all it takes. Where ``value=loss`` is passed at every update as well,
     it chooses between caps of the step size, and between the average and the last iterate.

@@ -46,14 +46,21 @@ FIRST_STAGE = 1024  # gradients of the first stage where the horizon is unknown
 FIRST_STEP = {"certified": 2.0**-20, "train": 2.0**-8}  # of ‖x_0‖/‖g_0‖, or of 1/‖g_0‖ at the origin
 SEARCH_SHARE = 0.25  # of the budget, at most; a search with signal ends far below it
 LENGTHEN = 4  # probes without signal grow by this factor
-CAPS_OF_BASES = (1, 0)  # Config.caps where a base such as Adam makes the directions
+CAPS = {False: (2, 0), True: (1, 0)}  # Config.caps; True where a base such as Adam makes the directions
 UNCAPPED = 64  # doublings: no bound, where the search found none
 CLEARLY = 2.0  # standard errors by which a loss must be lower to overrule the default
 
 
-def configure(total_steps: int, plan: str, schedule: str, **rest: Any) -> Config:
-    """A ``Config`` with the plan's own damping."""
-    return Config(total_steps, plan, schedule, alphas=(ALPHA[plan],) * len(RANGES), **rest)
+def configure(
+    total_steps: int, plan: str, schedule: str, output: int = AVERAGE, based: bool = False, **rest: Any
+) -> Config:
+    """A ``Config`` with the plan's own constants; ``based`` where a base such as Adam makes the directions.
+
+    A base that remembers gradients goes without primal averaging: both together forget too slowly (NOTES).
+    """
+    primal = plan == "train" and output == AVERAGE and schedule == "linear" and not based
+    alphas = (ALPHA[plan],) * len(RANGES)
+    return Config(total_steps, plan, schedule, alphas, output=output, caps=CAPS[based], primal=primal, **rest)
 
 
 def probe_length(total_steps: Any, xp: Any = np) -> Any:
@@ -78,14 +85,13 @@ def first_step(config: Config, anchor_sq: Any, grad_sq: Any, xp: Any = np) -> An
 
 
 def step_schedule(config: Config) -> str:
-    """What becomes of the long run's step size: an average that is returned does the annealing instead."""
-    return config.schedule if config.output == LAST else "constant"
+    """What becomes of the long run's step size: primal averaging anneals without a decay."""
+    return "constant" if config.primal else config.schedule
 
 
 def interpolation(config: Config) -> float:
     """Share of the average in the point at which the long run takes its gradients."""
-    primal = config.plan == "train" and config.output == AVERAGE and config.schedule == "linear"
-    return INTERPOLATION if primal else 0.0
+    return INTERPOLATION if config.primal else 0.0
 
 
 def tail(config: Config, state: State, xp: Any = np) -> Any:

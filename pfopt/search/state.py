@@ -75,6 +75,7 @@ class Config(NamedTuple):
         True  # losses, where given, choose between caps, and between the average and the last iterate
     )
     caps: tuple[int, int] = (2, 0)  # of plan "train": doublings above the root; a loss may choose the second
+    primal: bool = False  # the long run takes its gradients between iterate and average, and does not decay
     endless: bool = False  # unknown horizon: stages of doubling budget, each from the last returned point
 
 

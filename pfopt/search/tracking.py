@@ -132,7 +132,7 @@ def track(
         length: gradients of the whole run.
         tail: how many of the last of them have their loss measured.
         schedule: "linear" or "constant", of the step size itself.
-        gamma: shape=(), >= 0; the average's weights are step_t · t^gamma.
+        gamma: shape=(), >= 0; the average's weights are step_t · t^gamma, step_t before the schedule.
         xp: array namespace.
     """
     finite, bad = _judge(run, grad_sq, value, counts, PATIENCE, xp)
@@ -155,7 +155,7 @@ def track(
     raised = cap * (age / vouched)
     certified = xp.minimum(steps / alpha**0.5, raised)
     wanted = xp.concatenate([TRACKING * steps[:1], SCOPE_TRACKING * steps[1:]])
-    steps = factor * xp.minimum(wanted, xp.maximum(certified, cap))
+    steps = xp.minimum(wanted, xp.maximum(certified, cap))
 
     share = steps[0] * (age + 1) ** gamma
     weight_sum = xp.where(go, run.weight_sum + share, run.weight_sum)
@@ -174,7 +174,7 @@ def track(
         cuts=run.cuts + explode,
     )
     single = Single(newest, age + 1, start_sq[0], cap, raised, factor)
-    return run, Move(go, explode, steps, xp.where(explode, xp.ones_like(weight), weight), single)
+    return run, Move(go, explode, factor * steps, xp.where(explode, xp.ones_like(weight), weight), single)
 
 
 def coordinate_steps(

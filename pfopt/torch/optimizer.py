@@ -74,6 +74,8 @@ class ParameterFreeSGD(Optimizer):
         device only at the last step of a run.
     """
 
+    _based = False  # whether a base makes the directions
+
     def __init__(
         self,
         params: Any,
@@ -264,6 +266,7 @@ class ParameterFreeSGD(Optimizer):
             plan=group["plan"],
             schedule=group["schedule"],
             output=LAST if group["average"] == "last" else AVERAGE,
+            based=self._based,
             arbitrate=group["average"] == "auto",
             endless=group["total_steps"] is None,
         )
@@ -282,8 +285,9 @@ class ParameterFreeSGD(Optimizer):
         return runs.Work(self._config(), self.param_groups, search, bundles, self._buffers, coordinates)
 
     def _by_coordinate(self) -> bool:
-        """Whether every coordinate has a step size of its own."""
-        return self.param_groups[0]["plan"] == "train" and self.param_groups[0]["scope"] == "auto"
+        """Whether every coordinate has a step size of its own; a base's directions have its scale already."""
+        options = self.param_groups[0]
+        return options["plan"] == "train" and options["scope"] == "auto" and not self._based
 
     def _bundles(self) -> list[kernels.Bundle]:
         config, options = self._config(), self.param_groups[0]

@@ -12,7 +12,7 @@ from pfopt.search import plan as plans
 from pfopt.search import schedule as schedules
 from pfopt.search import tracking
 from pfopt.search.state import Config, Phase, Run, State
-from pfopt.search.tracking import Move
+from pfopt.search.tracking import Move, Single
 from pfopt.torch import kernels, memory, pairing, scopes
 from pfopt.torch.kernels import Bundle
 from pfopt.torch.pairing import Pairing
@@ -169,11 +169,14 @@ def _train(work: Work, gradient: Gradient, state: State, run: Run) -> Run:
         length=state.run_length,
         tail=plans.tail(work.config, state),
         schedule=plans.step_schedule(work.config),
-        gamma=schedules.GAMMA if isinstance(options["average"], str) else options["average"],
+        gamma=schedules.GAMMA[work.config.primal]
+        if isinstance(options["average"], str)
+        else options["average"],
         xp=torch,
     )
     search["step_size"].copy_(move.steps[0])
-    share = plans.interpolation(work.config)
+    share, single = plans.interpolation(work.config), move.single
+    assert single is not None  # of ``track``
     places = itertools.accumulate((len(bundle.params) for bundle in work.bundles), initial=1)
     steps = [
         scopes.step_sizes(options["scope"], move.steps * work.groups[bundle.group]["lr"], bundle, place)
@@ -183,7 +186,7 @@ def _train(work: Work, gradient: Gradient, state: State, run: Run) -> Run:
     def moved(bundle: Bundle, iterates: list[Tensor], step: Tensor | list[Tensor]) -> list[Tensor]:
         group = work.groups[bundle.group]
         if work.coordinates:
-            step = _coordinate_steps(work, bundle, iterates, move, step)
+            step = _coordinate_steps(work, bundle, iterates, single, step)
         bundle = work.minimised(bundle)
         if group["momentum"]:
             bundle = kernels.momentum_direction(bundle, group["momentum"], group["nesterov"])
@@ -195,7 +198,7 @@ def _train(work: Work, gradient: Gradient, state: State, run: Run) -> Run:
         if momentum:
             kernels.update_momentum(work.minimised(bundle), move.go, momentum * (age > 0).to(age), momentum)
         if work.coordinates:
-            kernels.update_squares(work.minimised(bundle), move.single.share)
+            kernels.update_squares(work.minimised(bundle), single.share)
         new = moved(bundle, kernels.extrapolated(bundle, share), step)
         reaches.append(kernels.displacements_sq(new, bundle.slot("anchor"), run.grad_sq))
     run, keep = tracking.moved(run, move, work.reach_sq(reaches, steps, move), torch)
@@ -212,7 +215,7 @@ def _train(work: Work, gradient: Gradient, state: State, run: Run) -> Run:
 
 
 def _coordinate_steps(
-    work: Work, bundle: Bundle, iterates: list[Tensor], move: Move, steps: Any
+    work: Work, bundle: Bundle, iterates: list[Tensor], single: Single, steps: Any
 ) -> list[Tensor]:
     """The larger one of a tensor's step size and of each coordinate's own."""
     rate, alpha = work.groups[bundle.group]["lr"], work.config.alphas[0]
@@ -220,7 +223,7 @@ def _coordinate_steps(
     return [
         torch.maximum(
             step.to(gap),
-            rate * tracking.coordinate_steps(move.single, gap, square, work.coordinates, alpha, torch),
+            rate * tracking.coordinate_steps(single, gap, square, work.coordinates, alpha, torch),
         )
         for step, gap, square in zip(steps, gaps, bundle.slot("recent_sq"), strict=True)
     ]

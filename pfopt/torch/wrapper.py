@@ -13,8 +13,6 @@ import torch
 from torch import Tensor
 from torch.optim import LBFGS, Optimizer
 
-from pfopt.search import plan as plans
-from pfopt.search.state import Config
 from pfopt.torch import kernels, runs
 from pfopt.torch.optimizer import ParameterFreeSGD
 
@@ -42,14 +40,17 @@ class ParameterFree(ParameterFreeSGD):
 
     Note:
         Call ``step()``, ``zero_grad()``, ``state_dict()`` and learning-rate schedulers on this object; the base is
-        stepped by it and by nobody else. The cap of the long run is twice the step size found, not four times: a
-        base that averages gradients shows the search less noise than it makes.
+        stepped by it and by nobody else. The long run takes its gradients at the iterates, its step decays
+        linearly, and the average with gamma = 3 is returned; its cap is twice the step size found, not four
+        times: a base that averages gradients shows the search less noise than it makes.
 
     Example:
         >>> import torch, pfopt.torch
         >>> model = torch.nn.Linear(3, 1)
         >>> opt = pfopt.torch.ParameterFree(torch.optim.AdamW(model.parameters()), total_steps=1000)
     """
+
+    _based = True
 
     def __init__(
         self,
@@ -97,9 +98,6 @@ class ParameterFree(ParameterFreeSGD):
         own = {"base": self.base, "_anchor_state": self._anchor_state, "_gradients": {}}
         return {**super().__getstate__(), **own}
 
-    def _config(self) -> Config:
-        return super()._config()._replace(caps=plans.CAPS_OF_BASES)
-
     def state_dict(self) -> dict[str, Any]:
         """The state of the search, and under "base" and "base_anchor" that of the base, now and at the anchor."""
         places = {param: place for place, param in enumerate(_params(self.base))}
@@ -134,9 +132,6 @@ class ParameterFree(ParameterFreeSGD):
             self._anchor_state = _copied(self.base.state)
         self.base.state.clear()
         self.base.state.update(_copied(self._anchor_state))
-
-    def _by_coordinate(self) -> bool:
-        return False  # the base's directions have each coordinate's scale already
 
     def _work(self, search: dict[str, Any]) -> runs.Work:
         work = super()._work(search)

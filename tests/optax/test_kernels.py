@@ -68,5 +68,8 @@ def test_interpolation_and_back() -> None:
     ):
         np.testing.assert_allclose(point, leaf + 2 / 3, rtol=1e-6)
         np.testing.assert_allclose(back, leaf, rtol=1e-5)
-    for same in (kernels.interpolated(LEAVES, averages, 2 / 3, ~yes), kernels.extrapolated(LEAVES, [], 0.0, yes)):
+    for same in (
+        kernels.interpolated(LEAVES, averages, 2 / 3, ~yes),
+        kernels.extrapolated(LEAVES, [], 0.0, yes),
+    ):
         np.testing.assert_array_equal(same[0], LEAVES[0])

@@ -67,15 +67,15 @@ def test_every_base_learns(name: str, losses: bool) -> None:
 
 
 @pytest.mark.parametrize("plan", ["train", "certified"])
-def test_around_sgd_it_is_parameter_free_sgd_but_for_the_caps(
+def test_around_sgd_it_is_parameter_free_sgd_but_for_caps_and_annealing(
     plan: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(plans, "CAPS_OF_BASES", (2, 0))
+    monkeypatch.setitem(plans.CAPS, True, plans.CAPS[False])
     one, other = model(torch.float64), model(torch.float64)
     base = torch.optim.SGD(one.parameters(), lr=0.3)
     around, plain = (
-        ParameterFree(base, STEPS, plan=plan, scope="global"),
-        ParameterFreeSGD(other.parameters(), STEPS, plan=plan, scope="global"),
+        ParameterFree(base, STEPS, plan=plan, schedule="constant", scope="global"),
+        ParameterFreeSGD(other.parameters(), STEPS, plan=plan, schedule="constant", scope="global"),
     )
     train(one, around)
     train(other, plain)
