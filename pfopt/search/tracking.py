@@ -20,15 +20,17 @@ size of its own by the same rule, and moves by the largest one that it is in the
 
 What is returned is the average x̄ of the iterates x_t, weighted by step_t t^gamma, and gradients are taken between
 the two, at x_t + share (x̄_t − x_t): primal averaging (Defazio et al., "The Road Less Scheduled", 2024), which needs
-no decay. For convex f, exact gradients, weights step_t and any share in [0, 1], whatever the step sizes,
+no decay. For convex f, exact gradients and any share in [0, 1], whatever the step sizes,
 
     f(x̄_T) − f* <= (‖x_0 − x*‖² + Σ step_t² ‖g_t‖²) / (2 Σ step_t)
 
-by Theorem 2 there and the distances' telescoping sum. Where the last iterate is returned, share = 0 and the steps
-decay. When ‖g_t‖² exceeds BURST times its mean over the
-stretch, or nothing finite came twice in a row, the run *explodes*: it goes back to the last good point with a
-quarter of the cap and half the starting displacement, and goes on with the steps that are left. Every departure
-from "SGD at the root" is a measurement: experiments/NOTES.md holds them.
+where x_t has as its weight the step that leaves it (Theorem 2 there, and the distances' telescoping sum). Here it
+has the one that led to it, since its own depends on the next gradient, times t^gamma: no theorem. Where the last
+iterate is returned, share = 0 and the steps decay.
+
+When ‖g_t‖² exceeds BURST times its mean over the stretch, or nothing finite came twice in a row, the run *explodes*:
+it goes back to the last good point with a quarter of the cap and half the starting displacement, and goes on with
+the steps that are left. Every departure from "SGD at the root" is a measurement: experiments/NOTES.md holds them.
 """
 
 from typing import Any, NamedTuple

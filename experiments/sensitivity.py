@@ -1,0 +1,136 @@
+"""Does any constant matter? Each one halved and doubled, on the convex tasks, against the defaults.
+
+Run as ``python -m experiments.sensitivity``; writes ``experiments/results/sensitivity.csv``, one row per constant:
+suboptimality over that of the defaults on the same task and seed, geometric mean, best and worst task.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from itertools import product
+from pathlib import Path
+from typing import Any, NamedTuple
+from unittest.mock import patch
+
+import pandas as pd
+import torch
+from rich.console import Console
+from rich.progress import track
+
+from experiments.files import write_text
+from experiments.gaps import gap, geometric_mean
+from experiments.parallel import run_parallel
+from experiments.tasks.convex import CONVEX, SPARSE
+from experiments.tasks.registry import available, make_task
+from pfopt.search import plan, schedule, tracking
+from pfopt.torch import ParameterFreeSGD
+
+OUTPUT = Path(__file__).resolve().parent / "results" / "sensitivity.csv"
+
+
+def _longer(factor: float, total_steps: Any, xp: Any = None, *, own: Any = plan.probe_length) -> Any:
+    """The probes' length times ``factor``."""
+    return max(int(factor * (own(total_steps) if xp is None else own(total_steps, xp))), 4)
+
+
+def _value(name: str, values: tuple[Any, Any]) -> dict[str, Any]:
+    owner = next(module for module in (tracking, plan, schedule) if hasattr(module, name))
+    return {f"{name} = {value:g}": patch.object(owner, name, value) for value in values}
+
+
+def _entry(name: str, key: Any, values: tuple[Any, Any]) -> dict[str, Any]:
+    table = getattr(plan, name) if hasattr(plan, name) else getattr(schedule, name)
+    return {f"{name} = {value}": patch.dict(table, {key: value}) for value in values}
+
+
+def variants() -> dict[str, Any]:
+    """What is changed: a label, and the patch that does it."""
+    return {
+        **_value("TRACKING", (0.75, 3.0)),
+        **_value("COORDINATE_TRACKING", (0.25, 1.0)),
+        **_value("START", (0.05, 0.2)),
+        **_value("BURST", (1000.0, 4000.0)),
+        **_value("RECENT", (1.5, 6.0)),
+        **_value("INTERPOLATION", (0.5, 0.8)),  # half and twice the share beyond the iterate, 1 / (1 - share)
+        **_entry("GAMMA", True, (0.25, 1.0)),
+        **_entry("CAPS", False, ((1, 0), (3, 0))),
+        **_entry("ALPHA", "train", (1.25, 2.0)),  # what counts is alpha - 1
+        **_entry("FIRST_STEP", "train", (2.0**-7, 2.0**-9)),
+        **{
+            f"probe length x {factor:g}": patch.object(plan, "probe_length", partial(_longer, factor))
+            for factor in (0.5, 2.0)
+        },
+    }
+
+
+class Job(NamedTuple):
+    """One run; ``variant`` is "" for the defaults."""
+
+    variant: str
+    task: str
+    seed: int
+    budget: int
+    data_dir: str | None
+
+
+def run(job: Job) -> dict[str, Any]:
+    """Suboptimality of one run."""
+    task = make_task(job.task, job.data_dir)
+    problem = task.problem(job.seed)
+    with _patched(job.variant):
+        optimizer = ParameterFreeSGD(problem.parameters(), job.budget)
+        for rows in task.batches(job.seed, job.budget, 16):
+            optimizer.zero_grad()
+            problem(rows).backward()
+            optimizer.step()
+    return {**job._asdict(), "gap": gap(problem.score()[0], task.minimum)}
+
+
+@contextmanager
+def _patched(variant: str) -> Iterator[None]:
+    if not variant:
+        yield
+        return
+    with variants()[variant]:
+        yield
+
+
+def summary(table: pd.DataFrame) -> pd.DataFrame:
+    """Per variant, ratios to the defaults: geometric mean, best and worst task."""
+    pairs = table.merge(table[table.variant == ""], on=["task", "seed"], suffixes=("", "_default"))
+    pairs["ratio"] = pairs.gap / pairs.gap_default
+    tasks = pairs.groupby(["variant", "task"]).ratio.apply(geometric_mean).reset_index()
+    grouped = tasks[tasks.variant != ""].groupby("variant").ratio
+    return pd.DataFrame(
+        {"geometric_mean": grouped.apply(geometric_mean), "best": grouped.min(), "worst": grouped.max()}
+    ).round(3)
+
+
+def main() -> None:
+    """Run them all and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--tasks", nargs="+", metavar="TASK")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1])
+    parser.add_argument("--budget", type=int, default=1000)
+    parser.add_argument("--data-dir")
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--output", type=Path, default=OUTPUT)
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    console = Console()
+    names = args.tasks or available(tuple(name for name in CONVEX if name not in SPARSE), args.data_dir)
+    jobs = [
+        Job(variant, task, seed, args.budget, args.data_dir)
+        for task, seed, variant in product(names, args.seeds, ["", *variants()])
+    ]
+    rows = track(run_parallel(run, jobs, args.processes), total=len(jobs), console=console)
+    table = summary(pd.DataFrame(rows))
+    write_text(args.output, table.to_csv())
+    console.print(table.to_string(), markup=False)
+
+
+if __name__ == "__main__":
+    main()
