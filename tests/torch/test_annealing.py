@@ -1,0 +1,70 @@
+"""The long run's points: between iterate and average, and of what moves each coordinate."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from pfopt.search.schedule import INTERPOLATION
+from pfopt.torch import ParameterFree, ParameterFreeSGD
+
+BUDGET = 400
+TARGET = torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64)
+
+
+def run(optimizer: ParameterFreeSGD, param: torch.Tensor, scale: torch.Tensor | float = 1.0) -> None:
+    """Least absolute deviations, after a change of units by ``scale``, with recorded noise."""
+    noise = torch.Generator().manual_seed(0)
+    for _ in range(BUDGET):
+        optimizer.zero_grad()
+        draw = 0.3 * torch.randn(3, generator=noise, dtype=torch.float64)
+        (scale * param - TARGET).abs().sum().backward()
+        assert param.grad is not None
+        param.grad += scale * draw
+        optimizer.step()
+
+
+def test_gradients_are_taken_between_the_iterate_and_the_average() -> None:
+    """The average moves by weight · (z − x̄) alone: from two of its values and the point, z can be told twice."""
+    param = torch.nn.Parameter(torch.zeros(3, dtype=torch.float64))
+    optimizer = ParameterFreeSGD([param], BUDGET, scope="global")
+    noise = torch.Generator().manual_seed(0)
+    while optimizer.status().phase != "train":
+        param.grad = param.detach() - TARGET + torch.randn(3, generator=noise, dtype=torch.float64)
+        optimizer.step()
+    for _ in range(50):
+        average = optimizer.state[param]["average"]
+        z = param.detach() + INTERPOLATION / (1 - INTERPOLATION) * (param.detach() - average)
+        grad = param.detach() - TARGET + torch.randn(3, generator=noise, dtype=torch.float64)
+        param.grad = grad.clone()
+        optimizer.step()
+        z -= optimizer.status().step_size * grad
+        after = optimizer.state[param]["average"]
+        torch.testing.assert_close(param.detach(), z + INTERPOLATION * (after - z), rtol=1e-9, atol=1e-12)
+
+
+def test_units_of_a_coordinate_matter_little() -> None:
+    """One step size for all cannot serve coordinates whose units differ by 2^4, and step sizes by 2^8."""
+    scale = torch.tensor([1.0, 2.0**-2, 2.0**2], dtype=torch.float64)
+    gaps = {}
+    for scope in ("auto", "tensor"):
+        param = torch.nn.Parameter(torch.zeros(3, dtype=torch.float64))
+        run(ParameterFreeSGD([param], BUDGET, scope=scope), param, scale)
+        gaps[scope] = float((scale * param.detach() - TARGET).abs().sum())
+    assert gaps["auto"] < 0.2 * gaps["tensor"]
+
+
+@pytest.mark.parametrize("average", ["auto", "last", 3.0])
+@pytest.mark.parametrize("schedule", ["linear", "constant"])
+def test_every_kind_of_annealing_converges(schedule: str, average: str | float) -> None:
+    param = torch.nn.Parameter(torch.zeros(3, dtype=torch.float64))
+    run(ParameterFreeSGD([param], BUDGET, schedule=schedule, average=average), param)
+    assert (param.detach() - TARGET).abs().max() < 0.3
+
+
+def test_a_base_keeps_neither_squares_nor_primal_averaging() -> None:
+    param = torch.nn.Parameter(torch.zeros(3, dtype=torch.float64))
+    optimizer = ParameterFree(torch.optim.Adam([param]), BUDGET)
+    run(optimizer, param)
+    assert set(optimizer.state[param]) == {"anchor", "average"}
+    assert (param.detach() - TARGET).abs().max() < 0.3
