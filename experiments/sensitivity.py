@@ -10,7 +10,6 @@ import argparse
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 from unittest.mock import patch
@@ -124,7 +123,9 @@ def main() -> None:
     names = args.tasks or available(tuple(name for name in CONVEX if name not in SPARSE), args.data_dir)
     jobs = [
         Job(variant, task, seed, args.budget, args.data_dir)
-        for task, seed, variant in product(names, args.seeds, ["", *variants()])
+        for task in names
+        for seed in args.seeds
+        for variant in ["", *variants()]
     ]
     rows = track(run_parallel(run, jobs, args.processes), total=len(jobs), console=console)
     table = summary(pd.DataFrame(rows))
