@@ -234,7 +234,7 @@ def parameter_free_sgd(
     Hinder as it stands.
 
     ``update(grads, state, params)`` is all it takes. Where ``value=loss`` is passed at every update as well,
-    it chooses between caps of the step size, and between the average and the last iterate.
+    it chooses between caps of the step size.
 
     Args:
         total_steps: number of gradients that the whole method may use, at least 16 (plan "certified": 8);
@@ -248,7 +248,8 @@ def parameter_free_sgd(
         nesterov: Nesterov momentum; needs ``momentum > 0``.
         weight_decay: L2 penalty, >= 0: weight_decay · x is added to the gradient.
         average: what is returned: a number gamma >= 0, the average with weights step_t · t^gamma; "last", the
-            last iterate; "auto", the average with gamma = 1/2 or, where losses are given, the better one.
+            last iterate; "auto", the average with gamma = 1/2 or, with schedule "constant", with gamma = 3 or,
+            where losses are given, the better one of it and the last iterate.
         scope: over what displacement and gradients are estimated in the long run: "global", "tensor" or
             "auto", the largest step size of the whole, the leaf and the single coordinate. Plan "certified"
             is always global. For groups, give ``optax.partition`` one transformation per label.

@@ -10,8 +10,8 @@ Plan "train" spends little on the search and the rest on one run:
     select      where losses are given: short training runs with two caps; the lower cap wins if its loss is
                 clearly lower.
     train       one run with capped certificate tracking (tracking.py), averaged as it goes.
-    arbitrate   where losses are given: the average stands still for as long as the run's tail was, and is
-                returned unless the last iterates were better by more than the noise.
+    arbitrate   where losses are given and there is no primal averaging: the average stands still for as long as
+                the run's tail was, and is returned unless the last iterates were better by more than the noise.
 
 ``finish`` is called when a run has taken its ``state.run_length`` gradients; nothing else changes the state.
 """
@@ -239,8 +239,13 @@ def _begin_train(config: Config, state: State, xp: Any) -> State:
 
 def _long_run(config: Config, state: State, xp: Any) -> State:
     total = stage_steps(config, state, xp)
-    reserved = xp.where(state.losses & config.arbitrate, tail_length(total), 0)
+    reserved = xp.where(state.losses & _arbitrates(config), tail_length(total), 0)
     return state._replace(phase=Phase.TRAIN, run_length=total - state.spent - reserved)
+
+
+def _arbitrates(config: Config) -> bool:
+    """Whether losses choose between average and last iterate, which under primal averaging are too near (NOTES)."""
+    return config.arbitrate and not config.primal
 
 
 def _finish_select(config: Config, state: State, run: Run, xp: Any) -> State:
@@ -263,7 +268,7 @@ def _finish_select(config: Config, state: State, run: Run, xp: Any) -> State:
 def _finish_train(config: Config, state: State, run: Run, xp: Any) -> State:
     mean, error = tracking.mean_value(run, xp)
     total = stage_steps(config, state, xp)
-    judged = state.losses & config.arbitrate & (run.value_count > 0)
+    judged = state.losses & _arbitrates(config) & (run.value_count > 0)
     stand = state._replace(
         phase=Phase.ARBITRATE,
         run_length=total - state.spent,

@@ -72,7 +72,7 @@ class Config(NamedTuple):
     betas: tuple[float, ...] = (0.0, 0.0, 0.0)  # beta^(k) for k = 2, 4, 8
     output: int = AVERAGE  # of plan "train": AVERAGE or LAST
     arbitrate: bool = (
-        True  # losses, where given, choose between caps, and between the average and the last iterate
+        True  # losses, where given, choose the cap; without primal averaging, also what is returned
     )
     caps: tuple[int, int] = (2, 0)  # of plan "train": doublings above the root; a loss may choose the second
     primal: bool = False  # the long run takes its gradients between iterate and average, and does not decay

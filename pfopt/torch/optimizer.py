@@ -37,8 +37,7 @@ class ParameterFreeSGD(Optimizer):
     the parameters hold it. Plan ``"certified"`` is the paper's Algorithm 1 as it stands.
 
     ``zero_grad(); loss.backward(); step()`` is all it takes. Where the loss is passed as well,
-    ``step(loss=loss)`` or ``step(closure)``, it chooses between caps of the step size, and between the
-    average and the last iterate.
+    ``step(loss=loss)`` or ``step(closure)``, it chooses between caps of the step size.
 
     Args:
         params: iterable of parameters, of ``(name, parameter)`` pairs or of dicts defining parameter groups.
@@ -56,7 +55,8 @@ class ParameterFreeSGD(Optimizer):
         weight_decay: L2 penalty, added to the gradient as in ``torch.optim.SGD``.
         maximize: maximise the objective (and the loss) instead.
         average: what is returned: a number gamma >= 0, the average with weights step_t · t^gamma; "last", the
-            last iterate; "auto", the average with gamma = 1/2 or, where losses are given, the better one.
+            last iterate; "auto", the average with gamma = 1/2 or, with schedule "constant", with gamma = 3 or,
+            where losses are given, the better one of it and the last iterate.
         scope: over what displacement and gradients are estimated in the long run: "global", "group",
             "tensor", or "auto", the largest step size of the whole, the tensor and the single coordinate.
             Plan "certified" is always global.

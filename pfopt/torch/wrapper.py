@@ -41,8 +41,9 @@ class ParameterFree(ParameterFreeSGD):
     Note:
         Call ``step()``, ``zero_grad()``, ``state_dict()`` and learning-rate schedulers on this object; the base is
         stepped by it and by nobody else. The long run takes its gradients at the iterates, its step decays
-        linearly, and the average with gamma = 3 is returned; its cap is twice the step size found, not four
-        times: a base that averages gradients shows the search less noise than it makes.
+        linearly, and the average with gamma = 3 is returned or, where losses tell, the last iterate. Its cap is
+        twice the step size found, not four times: a base that averages gradients shows the search less noise than
+        it makes.
 
     Example:
         >>> import torch, pfopt.torch
