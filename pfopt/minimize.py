@@ -68,7 +68,8 @@ def minimize(
         plan: "certified" or "train".
         schedule: "constant" (uniform average of the probe) or "linear" (steps decay to zero, the last iterate
             is returned; its certificate is that of the dual sequence, deterministic theory only). In plan
-            "train" it is the schedule of the long run.
+            "train", "linear" takes the long run's gradients between its iterate and the average that is returned
+            (primal averaging), "constant" at the iterate.
         initial_step: smallest step size to consider, > 0 (plan "train": the first one to test). By default a
             tiny multiple of ‖x0‖/‖g0‖, or of 1/‖g0‖ from the origin.
         alpha: > 1; the damping of the certificate. Plan "certified" only: "train" has its own.
