@@ -37,7 +37,7 @@ def test_found_everywhere(name: str) -> None:
 
 
 def test_the_phases_of_a_run() -> None:
-    tx = sgd(STEPS)
+    tx = sgd(STEPS, schedule="constant")
     step, params, state = jax.jit(stepper(tx, losses=True)), regression(), tx.init(regression())
     read = jax.jit(pfopt.optax.eval_params)
     at_anchor, phases = float(loss(params)), []
