@@ -21,11 +21,12 @@ from rich.progress import track
 
 from experiments.files import write_text
 from experiments.gaps import gap, geometric_mean
+from experiments.methods.parameter_free import run_parameter_free
 from experiments.parallel import run_parallel
 from experiments.tasks.convex import CONVEX, SPARSE
 from experiments.tasks.registry import available, make_task
+from experiments.tasks.task import Setting
 from pfopt.search import plan, schedule, tracking
-from pfopt.torch import ParameterFreeSGD
 
 OUTPUT = Path(__file__).resolve().parent / "results" / "sensitivity.csv"
 
@@ -78,14 +79,9 @@ class Job(NamedTuple):
 def run(job: Job) -> dict[str, Any]:
     """Suboptimality of one run."""
     task = make_task(job.task, job.data_dir)
-    problem = task.problem(job.seed)
     with _patched(job.variant):
-        optimizer = ParameterFreeSGD(problem.parameters(), job.budget)
-        for rows in task.batches(job.seed, job.budget, 16):
-            optimizer.zero_grad()
-            problem(rows).backward()
-            optimizer.step()
-    return {**job._asdict(), "gap": gap(problem.score()[0], task.minimum)}
+        found = run_parameter_free(task, job.seed, Setting(job.budget))
+    return {**job._asdict(), "gap": gap(found.value, task.minimum)}
 
 
 @contextmanager

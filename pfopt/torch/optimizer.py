@@ -279,9 +279,9 @@ class ParameterFreeSGD(Optimizer):
             ending.finish(work)
 
     def _work(self, search: dict[str, Any]) -> runs.Work:
-        bundles = self._bundles()
-        size = sum(point.numel() for bundle in bundles for point in bundle.points)
-        coordinates = size if self._by_coordinate() else 0
+        bundles, coordinates = self._bundles(), 0
+        if self._by_coordinate():
+            coordinates = sum(point.numel() for bundle in bundles for point in bundle.points)
         return runs.Work(self._config(), self.param_groups, search, bundles, self._buffers, coordinates)
 
     def _by_coordinate(self) -> bool:

@@ -29,11 +29,7 @@ class Pairing(NamedTuple):
 
 
 def pair(
-    bundles: list[Bundle],
-    gradients: dict[Tensor, Tensor],
-    sums: list[Tensor] | None,
-    share: float,
-    like: Tensor,
+    bundles: list[Bundle], gradients: dict[Tensor, Tensor], sums: list[Tensor] | None, like: Tensor
 ) -> Pairing:
     """Measure one gradient against the directions in p.grad; where it is missing, the products are 0.
 
@@ -41,14 +37,13 @@ def pair(
         bundles: with the directions.
         gradients: the gradient of every parameter that has one.
         sums: of the sequence x_0 − step Σ d, the step size of every bundle; None for the iterates themselves.
-        share: of the average in the points at which the gradients were taken.
         like: the products' dtype and device.
     """
     inner, ahead = [], []
     for place, bundle in enumerate(bundles):
         raw = [gradients.get(param) for param in bundle.params]
         if sums is None:
-            back = torch._foreach_sub(bundle.slot("anchor"), kernels.extrapolated(bundle, share))
+            back = torch._foreach_sub(bundle.slot("anchor"), bundle.points)
         else:
             back = torch._foreach_mul(bundle.slot("grad_sum"), sums[place].to(bundle.points[0]))
         inner.append(kernels.inner(raw, kernels.minimised(bundle).grads, like))

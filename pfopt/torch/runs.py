@@ -68,9 +68,7 @@ def paired(work: Work, gradients: dict[Tensor, Tensor]) -> Work:
     if work.config.plan == "certified" and work.config.schedule == "linear":
         rho = memory.rho(work.search, work.groups)
         sums = [_full_step(work.search) * rho[bundle.group] for bundle in work.bundles]
-    training = work.search["state"]["phase"] in (Phase.SELECT, Phase.TRAIN)
-    share = plans.interpolation(work.config) if training else 0.0
-    products = pairing.pair(work.bundles, gradients, sums, share, work.search["initial_step"])
+    products = pairing.pair(work.bundles, gradients, sums, work.search["initial_step"])
     return work._replace(pairing=products)
 
 

@@ -180,12 +180,17 @@ def test_parameters_changed_from_outside_are_measured_where_they_are() -> None:
 @pytest.mark.parametrize("losses", [False, True], ids=["gradients", "losses"])
 @pytest.mark.parametrize("broken", [None, (300, 301)], ids=["finite", "explodes"])
 def test_the_same_run_as_torch(kwargs: dict[str, Any], losses: bool, broken: Any) -> None:
+    at_the_edge = kwargs == {
+        "scope": "auto",
+        "weight_decay": 0.05,
+    }  # of stability, where rounding errors grow
     steps, params = 520, [torch.nn.Parameter(torch.from_numpy(x.copy())) for x in (np.zeros(3), START)]
     optimizer = pfopt.torch.ParameterFreeSGD(params, steps, **kwargs)
 
     def grads_at(bias: Any, weight: Any, step: int) -> tuple[float, list[Any]]:
-        noise = 0.1 * np.random.default_rng(step).standard_normal(TARGETS.shape)
-        residual = INPUTS @ weight + bias - TARGETS + noise
+        residual = INPUTS @ weight + bias - TARGETS
+        if at_the_edge:
+            residual += 0.1 * np.random.default_rng(step).standard_normal(TARGETS.shape)
         grads = [2 * residual.sum(0) / residual.size, 2 * INPUTS.T @ residual / residual.size]
         factor = np.nan if broken is not None and step in broken else 1.0
         return float(np.mean(residual**2)), [factor * grad for grad in grads]

@@ -120,10 +120,12 @@ def decision(record: pfopt.ProbeRecord) -> tuple[int, int, int, bool]:
 def test_same_decisions_and_same_point(
     name: str, plan: str, budget: int, schedule: str, losses: bool
 ) -> None:
-    """With a little noise: without it the steps grow to the edge of stability, where rounding errors do, too."""
+    """Exact gradients, but where the steps grow to the edge of stability: there rounding errors grow, too."""
     kwargs = {"plan": plan, "schedule": schedule, "losses": losses}
-    theirs = by_numpy(batches(PROBLEMS[name], 0.01), START, budget, **kwargs)
-    ours = by_torch(batches(PROBLEMS[name], 0.01), START, budget, **kwargs)
+    at_the_edge = (name, plan, budget, schedule) == ("least squares", "train", 520, "linear")
+    noise = 0.01 if at_the_edge else 0.0
+    theirs = by_numpy(batches(PROBLEMS[name], noise), START, budget, **kwargs)
+    ours = by_torch(batches(PROBLEMS[name], noise), START, budget, **kwargs)
     assert_agree(ours, theirs)
     assert not np.array_equal(ours.x, START)
 

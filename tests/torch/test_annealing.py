@@ -25,7 +25,7 @@ def run(optimizer: ParameterFreeSGD, param: torch.Tensor, scale: torch.Tensor | 
 
 
 def test_gradients_are_taken_between_the_iterate_and_the_average() -> None:
-    """The average moves by weight · (z − x̄) alone: from two of its values and the point, z can be told twice."""
+    """z is told from the point and the average, moved by hand, and the next point is where the two say."""
     param = torch.nn.Parameter(torch.zeros(3, dtype=torch.float64))
     optimizer = ParameterFreeSGD([param], BUDGET, scope="global")
     noise = torch.Generator().manual_seed(0)
