@@ -207,7 +207,7 @@ class _Driver:
         share = x.dtype.type(plans.interpolation(config))
         for _ in range(length):
             grad, value = self._ask(x + share * (average - x))
-            run, move = tracking.track(
+            run, move, _ = tracking.track(
                 run,
                 np.asarray([_sum_sq(grad)]),
                 value,

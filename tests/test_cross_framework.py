@@ -191,7 +191,7 @@ def one_gradient(config: Config, state: Any, run: Any, row: Any, xp: Any) -> Any
     step_size = plans.step_size(state, xp) * schedules.dual_factor("constant", run.step, state.run_length)
     patience = 1 if config.plan == "certified" else tracking.PATIENCE
     probed = tracking.probe(run, grad_sq, row[2], counts, step_size=step_size, patience=patience, xp=xp)
-    tracked = tracking.track(
+    *tracked, _ = tracking.track(
         run,
         grad_sq,
         row[2],
@@ -206,7 +206,6 @@ def one_gradient(config: Config, state: Any, run: Any, row: Any, xp: Any) -> Any
         gamma=schedules.GAMMA[config.primal],
         xp=xp,
     )
-    tracked = tracked[0], tracked[1]._replace(single=None)
     run, move = (
         _pick(xp, state.phase == Phase.SEARCH, one, other) for one, other in zip(probed, tracked, strict=True)
     )

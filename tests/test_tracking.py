@@ -9,10 +9,10 @@ import pytest
 
 from pfopt.search import tracking
 from pfopt.search.state import Run
-from pfopt.search.tracking import Move
+from pfopt.search.tracking import Move, Single
 
 
-def track(run: Run, grad_sq: float, **kwargs: Any) -> tuple[Run, Move]:
+def track(run: Run, grad_sq: float, **kwargs: Any) -> tuple[Run, Move, Single]:
     """One gradient at a cap that never binds, unless ``kwargs`` say otherwise."""
     settings: dict[str, Any] = {
         "cap": 1e30,
@@ -32,7 +32,7 @@ def track(run: Run, grad_sq: float, **kwargs: Any) -> tuple[Run, Move]:
 def test_equal_steps_have_polynomial_weights(gamma: float) -> None:
     run, weights = tracking.begin(0, np.float64, np), []
     for _ in range(20):
-        run, move = track(run, 1.0, cap=1e-6, vouched=1e9, gamma=gamma)
+        run, move, _ = track(run, 1.0, cap=1e-6, vouched=1e9, gamma=gamma)
         assert move.steps[0] == pytest.approx(1e-6)
         weights.append(move.weight)
     shares = np.arange(1.0, 21.0) ** gamma
@@ -42,8 +42,8 @@ def test_equal_steps_have_polynomial_weights(gamma: float) -> None:
 def test_weights_follow_the_step_before_the_schedule() -> None:
     run = tracking.begin(0, np.float64, np)
     for _ in range(2):
-        run, _ = track(run, 1.0, cap=1e-6, vouched=1e9, schedule="linear")
-    _, move = track(run, 1.0, cap=1e-6, vouched=1e9, schedule="linear")
+        run, _, _ = track(run, 1.0, cap=1e-6, vouched=1e9, schedule="linear")
+    _, move, _ = track(run, 1.0, cap=1e-6, vouched=1e9, schedule="linear")
     assert move.steps[0] == pytest.approx(0.98e-6)
     assert move.weight == pytest.approx(1 / 3)
 
@@ -51,11 +51,11 @@ def test_weights_follow_the_step_before_the_schedule() -> None:
 def test_a_stretch_that_explodes_starts_its_average_anew() -> None:
     run = tracking.begin(0, np.float64, np)
     for _ in range(30):
-        run, _ = track(run, 1.0)
-    run, move = track(run, 1e9)
+        run, _, _ = track(run, 1.0)
+    run, move, _ = track(run, 1e9)
     assert move.explode
     assert (move.weight, run.weight_sum) == (1.0, 0.0)
-    _, move = track(run, 1.0)
+    _, move, _ = track(run, 1.0)
     assert move.weight == 1.0
 
 
@@ -63,10 +63,9 @@ def test_a_coordinate_alone_follows_the_rule_of_the_whole() -> None:
     rng, run, x, recent_sq = np.random.default_rng(0), tracking.begin(0, np.float64, np), 0.0, np.zeros(1)
     for _ in range(50):
         grad = 1.0 + 0.2 * rng.standard_normal()
-        run, move = track(run, grad**2)
-        assert move.single is not None
-        recent_sq += move.single.share * (grad**2 - recent_sq)
-        (step,) = tracking.coordinate_steps(move.single, np.asarray([x]), recent_sq, 1, 1.5, np)
+        run, move, single = track(run, grad**2)
+        recent_sq += single.share * (grad**2 - recent_sq)
+        (step,) = tracking.coordinate_steps(single, np.asarray([x]), recent_sq, 1, 1.5, np)
         ratio = tracking.COORDINATE_TRACKING / tracking.TRACKING
         assert step == pytest.approx(ratio * move.steps[0], rel=1e-12)
         x -= move.steps[0] * grad
@@ -77,10 +76,9 @@ def test_a_coordinate_alone_follows_the_rule_of_the_whole() -> None:
 def test_coordinates_know_no_units(power: int) -> None:
     """x in units 2^power as large has gradients as much smaller, and steps 4^power as large."""
     unit, run = 2.0**power, tracking.begin(0, np.float64, np)
-    _, move = track(run, 1.0)
-    assert move.single is not None
+    _, _, single = track(run, 1.0)
     gap, square = np.asarray([3.0, -0.5]), np.asarray([2.0, 0.1])
-    far = move.single._replace(start_sq=0.0)
+    far = single._replace(start_sq=0.0)
     steps = tracking.coordinate_steps(far, gap, square, 2, 1.5, np)
     scaled = tracking.coordinate_steps(far, gap * unit, square / unit**2, 2, 1.5, np)
     np.testing.assert_array_equal(scaled, steps * unit**2)

@@ -26,7 +26,7 @@ from pfopt.search import schedule as schedules
 from pfopt.search import tracking
 from pfopt.search.certificate import certified
 from pfopt.search.state import ANCHOR, Phase, Run, choose
-from pfopt.search.tracking import Move
+from pfopt.search.tracking import Move, Single
 
 LOST = 2**16  # in the count of non-finite gradients: frozen for being lost
 
@@ -49,6 +49,7 @@ class Turn(NamedTuple):
     """What the controller made of one gradient; all scalars."""
 
     move: Move
+    single: Single | None  # of plan "train"
     pairing: Pairing | None  # of the gradient
     searching: jax.Array
     training: jax.Array
@@ -88,8 +89,8 @@ def take(
         state, turn = _measure_dual(state, turn, directions)
 
     steps = kernels.own_steps(turn.move.steps, options.scope, len(directions))
-    if state.recent_sq:
-        state, steps = _by_coordinate(options, state, turn, gradient, steps)
+    if turn.single is not None and state.recent_sq:
+        state, steps = _by_coordinate(options, state, turn, turn.single, gradient, steps)
     moves = kernels.moves(directions, steps)
     moves = kernels.select(turn.move.go, moves, [jnp.zeros_like(move) for move in moves])
     rare = _is_rare(state, turn, gradient)
@@ -147,10 +148,11 @@ def _decide(
     lost = searching & (run.bad < LOST) & _is_lost(state, run, away_sq, far)
     run = run._replace(bad=jnp.where(lost, run.bad + LOST, run.bad))
     age = tracking.real(run.step - run.origin, run, jnp)
-    run, move = _measure(options, state, run, gradient, counts)
+    run, move, single = _measure(options, state, run, gradient, counts)
     averages = training | (options.config.plan == "certified")
     turn = Turn(
         move=move,
+        single=single,
         pairing=paired,
         searching=searching,
         training=training,
@@ -166,7 +168,7 @@ def _decide(
 
 def _measure(
     options: Options, state: ParameterFreeState, run: Run, gradient: Gradient, counts: jax.Array
-) -> tuple[Run, Move]:
+) -> tuple[Run, Move, Single | None]:
     """The search's own account of the gradient, whatever the phase."""
     config, search = options.config, state.search
     length, value = search.run_length, gradient.value
@@ -176,8 +178,8 @@ def _measure(
     patience = _patience(options)
     probed = tracking.probe(run, gradient.sq, value, counts, step_size=step_size, patience=patience, xp=jnp)
     if config.plan == "certified":
-        return probed
-    tracked = tracking.track(
+        return *probed, None
+    *tracked, single = tracking.track(
         run,
         gradient.sq,
         value,
@@ -201,16 +203,18 @@ def _measure(
     def pick(probe: Any, stand: Any, track: Any) -> Any:
         return choose(jnp, searching, probe, choose(jnp, standing, stand, track))
 
-    move = pick(probed[1], still, tracked[1]._replace(single=None))
-    return pick(probed[0], stood, tracked[0]), move._replace(single=tracked[1].single)
+    return pick(probed[0], stood, tracked[0]), pick(probed[1], still, tracked[1]), single
 
 
 def _by_coordinate(
-    options: Options, state: ParameterFreeState, turn: Turn, gradient: Gradient, steps: list[jax.Array]
+    options: Options,
+    state: ParameterFreeState,
+    turn: Turn,
+    single: Single,
+    gradient: Gradient,
+    steps: list[jax.Array],
 ) -> tuple[ParameterFreeState, list[jax.Array]]:
     """The larger one of a leaf's step size and of each coordinate's own, in the long run."""
-    single = turn.move.single
-    assert single is not None  # plan "train"
     share = jnp.where(turn.training, single.share, 0)
     squares = [kernels.abs_sq(leaf) for leaf in gradient.directions]
     recent_sq = kernels.lerp(state.recent_sq, squares, share)
@@ -282,8 +286,8 @@ def _is_rare(state: ParameterFreeState, turn: Turn, gradient: Gradient) -> jax.A
         distance_sq = kernels.distances_sq(gradient.iterates, state.anchor, "global", grad_sq.dtype)[0]
         grad_sq = gradient.sq[0]
     largest = jnp.max(turn.move.steps)
-    if state.recent_sq and turn.move.single is not None:
-        highest = jnp.maximum(turn.move.single.cap, turn.move.single.raised)
+    if turn.single is not None and state.recent_sq:
+        highest = jnp.maximum(turn.single.cap, turn.single.raised)
         largest = jnp.where(turn.training, jnp.maximum(largest, highest), largest)
     reach = jnp.sqrt(distance_sq) + largest * jnp.sqrt(grad_sq)
     reach = reach + jnp.sqrt(jnp.maximum(state.anchor_sq, 0))

@@ -177,8 +177,6 @@ def on_host(record: Any) -> Any:
 
 def choose(xp: Any, condition: Any, yes: Any, no: Any) -> Any:
     """Field by field ``where(condition, yes, no)`` of two named tuples of the same type."""
-    if yes is None:
-        return None
     if isinstance(yes, tuple):
         return type(yes)(*(choose(xp, condition, a, b) for a, b in zip(yes, no, strict=True)))  # type: ignore[call-arg]
     return xp.where(condition, yes, no)

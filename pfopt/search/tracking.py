@@ -69,7 +69,6 @@ class Move(NamedTuple):
     explode: Any  # go back to the last good point instead
     steps: Any  # shape=(1 + scopes,), step sizes; entry 0 the global one
     weight: Any  # of an iterate in the running average: the one moved from (probe) or moved to (long run)
-    single: Single | None = None  # long run only
 
 
 def begin(scopes: int, dtype: Any, xp: Any, **device: Any) -> Run:
@@ -119,7 +118,7 @@ def track(
     schedule: str,
     gamma: Any,
     xp: Any,
-) -> tuple[Run, Move]:
+) -> tuple[Run, Move, Single]:
     """Measure one gradient of the long run and set its step size.
 
     Args:
@@ -176,7 +175,7 @@ def track(
         cuts=run.cuts + explode,
     )
     single = Single(newest, age + 1, start_sq[0], cap, raised, factor)
-    return run, Move(go, explode, factor * steps, xp.where(explode, xp.ones_like(weight), weight), single)
+    return run, Move(go, explode, factor * steps, xp.where(explode, xp.ones_like(weight), weight)), single
 
 
 def coordinate_steps(

@@ -157,7 +157,7 @@ def _train(work: Work, gradient: Gradient, state: State, run: Run) -> Run:
     """One gradient of the long run, or of a candidate of it."""
     options, search = work.options, work.search
     age = tracking.real(run.step - run.origin, run, torch)
-    run, move = tracking.track(
+    run, move, single = tracking.track(
         run,
         *gradient,
         cap=search["initial_step"] * 2.0**state.cap,
@@ -173,8 +173,7 @@ def _train(work: Work, gradient: Gradient, state: State, run: Run) -> Run:
         xp=torch,
     )
     search["step_size"].copy_(move.steps[0])
-    share, single = plans.interpolation(work.config), move.single
-    assert single is not None  # of ``track``
+    share = plans.interpolation(work.config)
     places = itertools.accumulate((len(bundle.params) for bundle in work.bundles), initial=1)
     steps = [
         scopes.step_sizes(options["scope"], move.steps * work.groups[bundle.group]["lr"], bundle, place)
