@@ -35,7 +35,7 @@ def stepper(tx: optax.GradientTransformationExtraArgs, apply: bool) -> Callable[
         updates, state = tx.update(grads, state, params)
         return optax.apply_updates(params, updates), state
 
-    @functools.partial(jax.jit, donate_argnums=(0, 1))
+    @functools.partial(jax.jit, donate_argnums=(0, 1), keep_unused=True)
     def updated(last: Any, state: Any, grads: Any, params: Any) -> Any:
         del last
         return tx.update(grads, state, params)

@@ -143,6 +143,11 @@ def add(leaves: list[jax.Array], others: list[jax.Array]) -> list[jax.Array]:
     return [a + b for a, b in zip(leaves, others, strict=True)]
 
 
+def subtract(leaves: list[jax.Array], others: list[jax.Array]) -> list[jax.Array]:
+    """Leaf by leaf differences."""
+    return [a - b for a, b in zip(leaves, others, strict=True)]
+
+
 def lerp(averages: list[jax.Array], points: list[jax.Array], weight: jax.Array) -> list[jax.Array]:
     """x̄ + w (x − x̄); exactly x̄ at w = 0, whatever x is, and exactly x at w = 1."""
     gaps = [x - a for x, a in zip(points, averages, strict=True)]

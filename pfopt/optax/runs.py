@@ -31,12 +31,14 @@ from pfopt.search.tracking import Move, Single
 LOST = 2**16  # in the count of non-finite gradients: frozen for being lost
 
 
+Held = tuple[ParameterFreeState, list[jax.Array]]  # the next state, and what to add to the points
+
+
 class Gradient(NamedTuple):
     """One gradient, as lists of wide leaves."""
 
     params: list[jax.Array]  # what the user sees, not wide
     points: list[jax.Array]  # where it was taken
-    iterates: list[jax.Array]  # what moves: in the long run, the points lie between these and the average
     grads: list[jax.Array]  # what came
     directions: list[jax.Array]  # what the base made of it, weight decay included
     base: Any  # the base's state after it
@@ -76,38 +78,47 @@ def take(
     """
     state, turn = _decide(options, state, gradient)
     state = _advance(options, state, turn)
-    plan, share = options.config.plan, plans.interpolation(options.config)
-    directions = gradient.directions
-    if state.velocity:
-        new = kernels.velocities(state.velocity, directions, turn.decay, options.momentum)
-        velocity = kernels.select(turn.move.go & turn.training, new, state.velocity)
-        state = state._replace(velocity=velocity)
-        if options.nesterov:
-            velocity = kernels.velocities(velocity, directions, options.momentum, options.momentum)
-        directions = kernels.select(turn.training, velocity, directions)
     if state.grad_sum:
-        state, turn = _measure_dual(state, turn, directions)
-
-    steps = kernels.own_steps(turn.move.steps, options.scope, len(directions))
-    if turn.single is not None and state.recent_sq:
-        state, steps = _by_coordinate(options, state, turn, turn.single, gradient, steps)
-    moves = kernels.moves(directions, steps)
-    moves = kernels.select(turn.move.go, moves, [jnp.zeros_like(move) for move in moves])
-    rare = _is_rare(state, turn, gradient)
-    new = kernels.add(gradient.iterates, moves)
-    averaged = gradient.points if plan == "certified" else new
-    average = kernels.lerp(state.average, averaged, jnp.where(rare, 0, turn.weight))
-    new = kernels.interpolated(new, average, share, turn.training)
-    new = kernels.select(turn.move.go, new, gradient.points)
-
-    def settle(
-        held: tuple[ParameterFreeState, list[jax.Array]],
-    ) -> tuple[ParameterFreeState, list[jax.Array]]:
-        return _settle(options, turn, gradient, renew, held[0], moves)
-
+        state, turn = _measure_dual(state, turn, gradient.directions)
     base = jax.tree.map(lambda new, old: jnp.where(turn.move.go, new, old), gradient.base, state.base)
-    state, new = when(rare, settle, (state._replace(average=average, base=base), new))
-    return state, [a - b for a, b in zip(new, gradient.points, strict=True)]
+    rare = _is_rare(state, turn, gradient)
+    go = turn.move.go & ~rare
+
+    moves = kernels.moves(
+        gradient.directions, kernels.own_steps(turn.move.steps, options.scope, len(state.anchor))
+    )
+    moves = kernels.select(go & ~turn.training, moves, [jnp.zeros_like(move) for move in moves])
+    average = state.average
+    if options.config.plan == "certified":
+        average = kernels.lerp(average, gradient.points, jnp.where(rare, 0, turn.weight))
+
+    def glide(held: Held) -> Held:
+        state, new = _move(options, held[0], turn, gradient, _iterates(options, held[0], gradient))
+        run = state.run
+        if plans.interpolation(options.config):
+            reach_sq = kernels.distances_sq(new, state.anchor, options.scope, run.distance_sq.dtype)
+            run, _ = tracking.moved(run, turn.move, reach_sq, jnp)
+        average = kernels.lerp(state.average, new, turn.weight)
+        new = kernels.interpolated(new, average, plans.interpolation(options.config), turn.training)
+        return state._replace(run=run, average=average), kernels.subtract(new, gradient.points)
+
+    def settle(held: Held) -> Held:
+        return _settle(options, turn, gradient, renew, held[0])
+
+    held = state._replace(base=base, average=average), moves
+    if options.config.plan == "train":
+        held = when(go & turn.training, glide, held)
+    return when(rare, settle, held)
+
+
+def _iterates(options: Options, state: ParameterFreeState, gradient: Gradient) -> list[jax.Array]:
+    """What moves: in the long run, the points lie between these and the average."""
+    share = plans.interpolation(options.config)
+    return kernels.extrapolated(gradient.points, state.average, share, _trains(state))
+
+
+def _trains(state: ParameterFreeState) -> jax.Array:
+    return (state.search.phase == Phase.TRAIN) | (state.search.phase == Phase.SELECT)
 
 
 def _decide(
@@ -117,11 +128,16 @@ def _decide(
     search = state.search
     live = search.phase != Phase.DONE
     searching = search.phase == Phase.SEARCH
-    training = (search.phase == Phase.TRAIN) | (search.phase == Phase.SELECT)
+    training = _trains(state)
     signal = gradient.raw_sq != 0
     counts = live & (signal | (search.initial_step != 0)) & (state.run.step < search.run_length)
     start = state.run.step == state.run.origin
-    seen = kernels.distances_sq(gradient.iterates, state.anchor, options.scope, gradient.sq.dtype)
+    measured = training & (plans.interpolation(options.config) > 0)
+
+    def measure(held: jax.Array) -> jax.Array:
+        return kernels.distances_sq(gradient.points, state.anchor, options.scope, held.dtype)
+
+    seen = when(~measured, measure, jnp.zeros_like(gradient.sq))
     unlatched = state.anchor_sq < 0
     latch = unlatched & counts
     anchor_sq = jnp.where(latch, seen[0], state.anchor_sq)  # an anchor that is not latched is the origin
@@ -206,12 +222,32 @@ def _measure(
     return pick(probed[0], stood, tracked[0]), pick(probed[1], still, tracked[1]), single
 
 
+def _move(
+    options: Options, state: ParameterFreeState, turn: Turn, gradient: Gradient, old: list[jax.Array]
+) -> tuple[ParameterFreeState, list[jax.Array]]:
+    """Where the gradient moves the iterates ``old``."""
+    directions = gradient.directions
+    if state.velocity:
+        new = kernels.velocities(state.velocity, directions, turn.decay, options.momentum)
+        velocity = kernels.select(turn.move.go & turn.training, new, state.velocity)
+        state = state._replace(velocity=velocity)
+        if options.nesterov:
+            velocity = kernels.velocities(velocity, directions, options.momentum, options.momentum)
+        directions = kernels.select(turn.training, velocity, directions)
+    steps = kernels.own_steps(turn.move.steps, options.scope, len(directions))
+    if turn.single is not None and state.recent_sq:
+        state, steps = _by_coordinate(options, state, turn, turn.single, gradient, old, steps)
+    moves = kernels.moves(directions, steps)
+    return state, kernels.select(turn.move.go, kernels.add(old, moves), old)
+
+
 def _by_coordinate(
     options: Options,
     state: ParameterFreeState,
     turn: Turn,
     single: Single,
     gradient: Gradient,
+    old: list[jax.Array],
     steps: list[jax.Array],
 ) -> tuple[ParameterFreeState, list[jax.Array]]:
     """The larger one of a leaf's step size and of each coordinate's own, in the long run."""
@@ -220,7 +256,7 @@ def _by_coordinate(
     recent_sq = kernels.lerp(state.recent_sq, squares, share)
     size, alpha = kernels.count_coordinates(gradient.params), options.config.alphas[0]
     found = []
-    for step, x, x0, square in zip(steps, gradient.iterates, state.anchor, recent_sq, strict=True):
+    for step, x, x0, square in zip(steps, old, state.anchor, recent_sq, strict=True):
         own = jax.tree.map(lambda scalar, like=square: jnp.asarray(scalar, like.dtype), single)
         single_steps = tracking.coordinate_steps(own, jnp.abs(x - x0), square, size, alpha, jnp)
         step = step.astype(square.dtype)
@@ -249,7 +285,7 @@ def _pair(
     if state.grad_sum:
         back = kernels.scale(state.grad_sum, plans.step_size(state.search, jnp))
     else:
-        back = [x0 - x for x0, x in zip(state.anchor, gradient.iterates, strict=True)]
+        back = [x0 - x for x0, x in zip(state.anchor, gradient.points, strict=True)]
     ahead = jnp.where(start, 0, kernels.products(grads, back, dtype))
     paired = Pairing(kernels.products(grads, gradient.directions, dtype), ahead)
     kept = state.pairing._replace(reach_sq=jnp.where(start, 0, state.pairing.reach_sq))
@@ -283,7 +319,7 @@ def _is_rare(state: ParameterFreeState, turn: Turn, gradient: Gradient) -> jax.A
     run = state.run
     distance_sq, grad_sq = run.distance_sq[0], run.grad_sq[0]
     if turn.pairing is not None:
-        distance_sq = kernels.distances_sq(gradient.iterates, state.anchor, "global", grad_sq.dtype)[0]
+        distance_sq = kernels.distances_sq(gradient.points, state.anchor, "global", grad_sq.dtype)[0]
         grad_sq = gradient.sq[0]
     largest = jnp.max(turn.move.steps)
     if turn.single is not None and state.recent_sq:
@@ -302,13 +338,13 @@ def _settle(
     gradient: Gradient,
     renew: Callable[[list[jax.Array]], Any],
     state: ParameterFreeState,
-    moves: list[jax.Array],
-) -> tuple[ParameterFreeState, list[jax.Array]]:
-    """What ``take`` leaves undone in a rare step."""
+) -> Held:
+    """A rare step, of which ``take`` has done nothing yet."""
     points, move = gradient.points, turn.move
     anchor = kernels.select(turn.latch, points, state.anchor)
-    old = kernels.select(turn.restart, anchor, gradient.iterates)
-    new, run = kernels.add(old, moves), state.run
+    old = kernels.select(turn.restart, anchor, _iterates(options, state, gradient))
+    state, new = _move(options, state, turn, gradient, old)
+    run = state.run
     dtype = run.distance_sq.dtype
     held = kernels.norms_sq(kernels.rounded(new, gradient.params), "global", dtype)
     reach = kernels.distances_sq(new, anchor, options.scope, dtype)
@@ -325,9 +361,8 @@ def _settle(
     base = jax.tree.map(lambda new, old: jnp.where(move.explode, new, old), renew(anchor), state.base)
     state = state._replace(run=run, anchor=anchor, average=average, base=base)
 
-    def finish(
-        held: tuple[ParameterFreeState, list[jax.Array]],
-    ) -> tuple[ParameterFreeState, list[jax.Array]]:
+    def finish(held: Held) -> Held:
         return ending.finish(options, renew, *held)
 
-    return when(turn.ends, finish, (state, new))
+    state, new = when(turn.ends, finish, (state, new))
+    return state, kernels.subtract(new, points)

@@ -8,7 +8,6 @@ import optax
 
 from pfopt.optax import checks, kernels, memory, runs
 from pfopt.optax.memory import ParameterFreeState
-from pfopt.search import plan as plans
 from pfopt.search.state import Phase
 
 
@@ -127,12 +126,9 @@ def _update(
     if not checks.is_absent(options.weight_decay):
         directions = kernels.add(directions, kernels.scale(points, options.weight_decay))
     sq = kernels.norms_sq(directions, options.scope, dtype)
-    training = (state.search.phase == Phase.TRAIN) | (state.search.phase == Phase.SELECT)
-    share = plans.interpolation(options.config)
     gradient = runs.Gradient(
         params=leaves,
         points=points,
-        iterates=kernels.extrapolated(points, flat.average, share, training),
         grads=grads,
         directions=directions,
         base=made.base,

@@ -193,8 +193,7 @@ def coordinate_steps(
     """
     total_sq = single.age * recent_sq
     total_sq = xp.where(total_sq > 0, total_sq, xp.ones_like(total_sq))
-    start = xp.sqrt(single.start_sq / size)
-    steps = xp.maximum(start, xp.abs(displacement)) / xp.sqrt(total_sq)
+    steps = xp.sqrt(xp.maximum(single.start_sq / size, xp.square(displacement)) / total_sq)
     certified = xp.minimum(steps / alpha**0.5, single.raised)
     return single.factor * xp.minimum(COORDINATE_TRACKING * steps, xp.maximum(certified, single.cap))
 
