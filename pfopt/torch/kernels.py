@@ -240,6 +240,17 @@ def _as_real(tensor: Tensor) -> Tensor:
     return torch.view_as_real(tensor) if tensor.is_complex() else tensor
 
 
+def joined(tensors: Sequence[Tensor]) -> Tensor:
+    """All entries as one vector: many small tensors cost as many calls."""
+    return torch.cat([tensor.reshape(-1) for tensor in tensors])
+
+
+def parted(vector: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
+    """The inverse of ``joined``."""
+    parts = vector.split([tensor.numel() for tensor in like])
+    return [part.view_as(tensor) for part, tensor in zip(parts, like, strict=True)]
+
+
 def dense(grad: Tensor) -> Tensor:
     """A gradient as the functions above take it: dense, real, float32 at least."""
     grad = _as_real(grad.to_dense() if grad.is_sparse else grad)

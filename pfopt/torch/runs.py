@@ -180,35 +180,28 @@ def _train(work: Work, gradient: Gradient, state: State, run: Run) -> Run:
         for bundle, place in zip(work.bundles, places, strict=False)
     ]
 
-    def moved(bundle: Bundle, iterates: list[Tensor], step: Tensor | list[Tensor]) -> list[Tensor]:
-        group = work.groups[bundle.group]
-        if work.coordinates:
-            step = _coordinate_steps(work, bundle, iterates, single, step)
-        bundle = work.minimised(bundle)
-        if group["momentum"]:
-            bundle = kernels.momentum_direction(bundle, group["momentum"], group["nesterov"])
-        return kernels.moved(bundle, iterates, step)
-
     reaches = []
     for bundle, step in zip(work.bundles, steps, strict=True):
-        momentum = work.groups[bundle.group]["momentum"]
-        if momentum:
-            kernels.update_momentum(work.minimised(bundle), move.go, momentum * (age > 0).to(age), momentum)
-        if work.coordinates:
-            kernels.update_squares(work.minimised(bundle), single.share)
-        new = moved(bundle, kernels.extrapolated(bundle, share), step)
-        reaches.append(kernels.displacements_sq(new, bundle.slot("anchor"), run.grad_sq))
-    run, keep = tracking.moved(run, move, work.reach_sq(reaches, steps, move), torch)
-    for bundle, step in zip(work.bundles, steps, strict=True):
+        momentum, nesterov = (work.groups[bundle.group][name] for name in ("momentum", "nesterov"))
         iterates = kernels.extrapolated(bundle, share)
-        kernels.select(keep, moved(bundle, iterates, step), iterates)
+        direction = work.minimised(bundle)
+        if work.coordinates:
+            kernels.update_squares(direction, single.share)
+            step = _coordinate_steps(work, bundle, iterates, single, step)
+        if momentum:
+            kernels.update_momentum(direction, move.go, momentum * (age > 0).to(age), momentum)
+            direction = kernels.momentum_direction(direction, momentum, nesterov)
+        new = kernels.moved(direction, iterates, step)
+        reach_sq = kernels.displacements_sq(new, bundle.slot("anchor"), run.grad_sq)
+        reaches.append(reach_sq)
+        kernels.select(move.go & torch.isfinite(reach_sq.sum()), new, iterates)
         kernels.lerp(iterates, bundle.slot("anchor"), move.explode)
         if memory.averages(work.config):
             kernels.lerp(bundle.slot("average"), iterates, move.weight)
         kernels.interpolate(bundle, iterates, share, move.go | move.explode)
         kernels.write_back(bundle)
     kernels.select(move.explode, search["buffers"], work.buffers)
-    return run
+    return tracking.moved(run, move, work.reach_sq(reaches, steps, move), torch)[0]
 
 
 def _coordinate_steps(
@@ -216,11 +209,8 @@ def _coordinate_steps(
 ) -> list[Tensor]:
     """The larger one of a tensor's step size and of each coordinate's own."""
     rate, alpha = work.groups[bundle.group]["lr"], work.config.alphas[0]
-    gaps = torch._foreach_sub(iterates, bundle.slot("anchor"))
-    return [
-        torch.maximum(
-            step.to(gap),
-            rate * tracking.coordinate_steps(single, gap, square, work.coordinates, alpha, torch),
-        )
-        for step, gap, square in zip(steps, gaps, bundle.slot("recent_sq"), strict=True)
-    ]
+    gap = kernels.joined(torch._foreach_sub(iterates, bundle.slot("anchor")))
+    recent_sq = kernels.joined(bundle.slot("recent_sq"))
+    own = rate * tracking.coordinate_steps(single, gap, recent_sq, work.coordinates, alpha, torch)
+    parts = kernels.parted(own, iterates)
+    return [torch.maximum(step.to(part), part) for step, part in zip(steps, parts, strict=True)]
