@@ -65,7 +65,7 @@ def test_a_coordinate_alone_follows_the_rule_of_the_whole() -> None:
         grad = 1.0 + 0.2 * rng.standard_normal()
         run, move, single = track(run, grad**2)
         recent_sq += single.share * (grad**2 - recent_sq)
-        (step,) = tracking.coordinate_steps(single, np.asarray([x]), recent_sq, 1, 1.5, np)
+        (step,) = tracking.coordinate_steps(single, np.asarray([x]), recent_sq, 1, np)
         ratio = tracking.COORDINATE_TRACKING / tracking.TRACKING
         assert step == pytest.approx(ratio * move.steps[0], rel=1e-12)
         x -= move.steps[0] * grad
@@ -79,6 +79,24 @@ def test_coordinates_know_no_units(power: int) -> None:
     _, _, single = track(run, 1.0)
     gap, square = np.asarray([3.0, -0.5]), np.asarray([2.0, 0.1])
     far = single._replace(start_sq=0.0)
-    steps = tracking.coordinate_steps(far, gap, square, 2, 1.5, np)
-    scaled = tracking.coordinate_steps(far, gap * unit, square / unit**2, 2, 1.5, np)
+    steps = tracking.coordinate_steps(far, gap, square, 2, np)
+    scaled = tracking.coordinate_steps(far, gap * unit, square / unit**2, 2, np)
     np.testing.assert_array_equal(scaled, steps * unit**2)
+
+
+def test_the_newest_gradient_is_counted_in_the_metric_in_which_it_moved() -> None:
+    run = tracking.begin(0, np.float64, np)
+    for grad_sq, metric_sq in [(1.0, 3.0), (2.0, 2.0), (0.5, 8.0)]:
+        run, _, single = track(run, grad_sq)
+        run = tracking.remeasured(run, single, np.asarray([grad_sq]), np.asarray([metric_sq]), np)
+    plain = tracking.begin(0, np.float64, np)
+    for metric_sq in (3.0, 2.0, 8.0):
+        plain, _, _ = track(plain, metric_sq)
+    assert run.recent_sq == pytest.approx(plain.recent_sq, rel=1e-12)
+
+
+@pytest.mark.parametrize("metric_sq", [np.inf, np.nan])
+def test_a_metric_that_overflows_counts_as_none(metric_sq: float) -> None:
+    run, _, single = track(tracking.begin(0, np.float64, np), 4.0)
+    again = tracking.remeasured(run, single, np.asarray([4.0]), np.asarray([metric_sq]), np)
+    assert again.recent_sq == run.recent_sq

@@ -75,6 +75,21 @@ def norms_sq(leaves: list[jax.Array], scope: str, dtype: Any) -> jax.Array:
     return jnp.stack([whole, *squares] if scope != "global" else [whole])
 
 
+def weighted_sq(leaves: list[jax.Array], weights: list[jax.Array], dtype: Any) -> jax.Array:
+    """The sum of weight |x|² over each leaf, shape=(leaves,), real; weights of shape=() or that of the leaf."""
+    found = [jnp.sum(_abs_sq(leaf, dtype) * weight) for leaf, weight in zip(leaves, weights, strict=True)]
+    return jnp.stack(found) if found else jnp.zeros(0, dtype)
+
+
+def can_hold(params: list[jax.Array], points: list[jax.Array]) -> jax.Array:
+    """Whether the dtypes of half-precision parameters hold the points, shape=(leaves,); True for others."""
+    held = [
+        jnp.all(jnp.isfinite(_round(x, leaf.dtype))) if is_half(leaf) else jnp.asarray(True)
+        for x, leaf in zip(points, params, strict=True)
+    ]
+    return jnp.stack(held) if held else jnp.zeros(0, bool)
+
+
 def products(ones: list[jax.Array], others: list[jax.Array], dtype: Any) -> jax.Array:
     """The real ⟨a, b⟩ of each leaf, shape=(leaves,)."""
     found = [_real_product(a, b, dtype) for a, b in zip(ones, others, strict=True)]
@@ -170,11 +185,6 @@ def iterates(params: list[jax.Array], kept: list[jax.Array]) -> list[jax.Array]:
     """
     rest = iter(kept)
     return [_behind(leaf, next(rest)) if is_half(leaf) else leaf for leaf in params]
-
-
-def rounded(points: list[jax.Array], params: list[jax.Array]) -> list[jax.Array]:
-    """The points as the parameters can hold them, still wide; overflow shows as infinity."""
-    return [_round(x, leaf.dtype) if is_half(leaf) else x for x, leaf in zip(points, params, strict=True)]
 
 
 def kept(params: list[jax.Array], points: list[jax.Array]) -> list[jax.Array]:

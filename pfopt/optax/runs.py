@@ -93,11 +93,10 @@ def take(
         average = kernels.lerp(average, gradient.points, jnp.where(rare, 0, turn.weight))
 
     def glide(held: Held) -> Held:
-        state, new = _move(options, held[0], turn, gradient, _iterates(options, held[0], gradient))
-        run = state.run
-        if plans.interpolation(options.config):
-            reach_sq = kernels.distances_sq(new, state.anchor, options.scope, run.distance_sq.dtype)
-            run, _ = tracking.moved(run, turn.move, reach_sq, jnp)
+        old = _iterates(options, held[0], gradient)
+        state, new, each = _move(options, held[0], turn, gradient, old, held[0].anchor)
+        run, _ = tracking.moved(state.run, turn.move, _reach_sq(options, state, each), jnp)
+        new = [jnp.where(jnp.isfinite(sq), a, b) for sq, a, b in zip(each, new, old, strict=True)]
         average = kernels.lerp(state.average, new, turn.weight)
         new = kernels.interpolated(new, average, plans.interpolation(options.config), turn.training)
         return state._replace(run=run, average=average), kernels.subtract(new, gradient.points)
@@ -132,12 +131,11 @@ def _decide(
     signal = gradient.raw_sq != 0
     counts = live & (signal | (search.initial_step != 0)) & (state.run.step < search.run_length)
     start = state.run.step == state.run.origin
-    measured = training & (plans.interpolation(options.config) > 0)
 
     def measure(held: jax.Array) -> jax.Array:
         return kernels.distances_sq(gradient.points, state.anchor, options.scope, held.dtype)
 
-    seen = when(~measured, measure, jnp.zeros_like(gradient.sq))
+    seen = when(~training, measure, jnp.zeros_like(gradient.sq))  # the long run measures as it moves
     unlatched = state.anchor_sq < 0
     latch = unlatched & counts
     anchor_sq = jnp.where(latch, seen[0], state.anchor_sq)  # an anchor that is not latched is the origin
@@ -223,10 +221,18 @@ def _measure(
 
 
 def _move(
-    options: Options, state: ParameterFreeState, turn: Turn, gradient: Gradient, old: list[jax.Array]
-) -> tuple[ParameterFreeState, list[jax.Array]]:
-    """Where the gradient moves the iterates ``old``."""
-    directions = gradient.directions
+    options: Options,
+    state: ParameterFreeState,
+    turn: Turn,
+    gradient: Gradient,
+    old: list[jax.Array],
+    anchor: list[jax.Array],
+) -> tuple[ParameterFreeState, list[jax.Array], jax.Array]:
+    """Where the gradient moves the iterates ``old``, and how far each is from the anchor then.
+
+    The distances, shape=(leaves,), are ‖x − x_0‖² in the metric of ``tracking``; infinite where a leaf cannot hold x.
+    """
+    directions, dtype = gradient.directions, gradient.sq.dtype
     if state.velocity:
         new = kernels.velocities(state.velocity, directions, turn.decay, options.momentum)
         velocity = kernels.select(turn.move.go & turn.training, new, state.velocity)
@@ -235,13 +241,32 @@ def _move(
             velocity = kernels.velocities(velocity, directions, options.momentum, options.momentum)
         directions = kernels.select(turn.training, velocity, directions)
     steps = kernels.own_steps(turn.move.steps, options.scope, len(directions))
+    ratios = [jnp.ones((), dtype) for _ in steps]
     if turn.single is not None and state.recent_sq:
-        state, steps = _by_coordinate(options, state, turn, turn.single, gradient, old, steps)
-    moves = kernels.moves(directions, steps)
-    return state, kernels.select(turn.move.go, kernels.add(old, moves), old)
+        state, ratios = _coordinate_ratios(options, state, turn, turn.single, gradient, old, steps)
+        metric_sq = kernels.by_scope(kernels.weighted_sq(gradient.directions, ratios, dtype), options.scope)
+        run = tracking.remeasured(state.run, turn.single, gradient.sq, metric_sq, jnp)
+        state = state._replace(run=run)
+    moves = kernels.moves(directions, [step * ratio for step, ratio in zip(steps, ratios, strict=True)])
+    new = kernels.select(turn.move.go, kernels.add(old, moves), old)
+    gaps = kernels.subtract(new, anchor)
+    each = kernels.weighted_sq(gaps, [1 / ratio for ratio in ratios], dtype)
+    return state, new, jnp.where(kernels.can_hold(gradient.params, new), each, jnp.inf)
 
 
-def _by_coordinate(
+def _reach_sq(options: Options, state: ParameterFreeState, each: jax.Array) -> jax.Array:
+    """‖x − x_0‖², shape=(1 + scopes,), from that of each leaf, or what stands for it; infinite where x overflows."""
+    reach_sq = kernels.by_scope(each, options.scope)
+    if state.grad_sum:
+        known = state.run.distance_sq  # that of the dual sequence is measured already
+    elif state.pairing is not None:
+        known = jnp.maximum(state.pairing.reach_sq, 0)
+    else:
+        known = reach_sq
+    return jnp.where(jnp.isfinite(reach_sq[0]), known, jnp.inf)
+
+
+def _coordinate_ratios(
     options: Options,
     state: ParameterFreeState,
     turn: Turn,
@@ -250,17 +275,17 @@ def _by_coordinate(
     old: list[jax.Array],
     steps: list[jax.Array],
 ) -> tuple[ParameterFreeState, list[jax.Array]]:
-    """The larger one of a leaf's step size and of each coordinate's own, in the long run."""
+    """By how much each coordinate's step size exceeds its leaf's; 1 where its own is smaller, and in the search."""
     share = jnp.where(turn.training, single.share, 0)
     squares = [kernels.abs_sq(leaf) for leaf in gradient.directions]
     recent_sq = kernels.lerp(state.recent_sq, squares, share)
-    size, alpha = kernels.count_coordinates(gradient.params), options.config.alphas[0]
-    found = []
+    size, found = kernels.count_coordinates(gradient.params), []
     for step, x, x0, square in zip(steps, old, state.anchor, recent_sq, strict=True):
-        own = jax.tree.map(lambda scalar, like=square: jnp.asarray(scalar, like.dtype), single)
-        single_steps = tracking.coordinate_steps(own, jnp.abs(x - x0), square, size, alpha, jnp)
-        step = step.astype(square.dtype)
-        found.append(jnp.where(turn.training, jnp.maximum(step, single_steps), step))
+        scalars = jax.tree.map(lambda scalar, like=square: jnp.asarray(scalar, like.dtype), single)
+        own = tracking.coordinate_steps(scalars, jnp.abs(x - x0), square, size, jnp)
+        usable = turn.training & (step > 0)
+        ratio = own / jnp.where(usable, step, 1).astype(square.dtype)
+        found.append(jnp.where(usable, jnp.maximum(ratio, 1), 1))
     return state._replace(recent_sq=recent_sq), found
 
 
@@ -321,13 +346,9 @@ def _is_rare(state: ParameterFreeState, turn: Turn, gradient: Gradient) -> jax.A
     if turn.pairing is not None:
         distance_sq = kernels.distances_sq(gradient.points, state.anchor, "global", grad_sq.dtype)[0]
         grad_sq = gradient.sq[0]
-    largest = jnp.max(turn.move.steps)
-    if turn.single is not None and state.recent_sq:
-        highest = jnp.maximum(turn.single.cap, turn.single.raised)
-        largest = jnp.where(turn.training, jnp.maximum(largest, highest), largest)
-    reach = jnp.sqrt(distance_sq) + largest * jnp.sqrt(grad_sq)
+    reach = jnp.sqrt(distance_sq) + turn.move.steps[0] * jnp.sqrt(grad_sq)
     reach = reach + jnp.sqrt(jnp.maximum(state.anchor_sq, 0))
-    risky = turn.move.go & ~(reach < kernels.largest(gradient.params, reach.dtype))
+    risky = turn.searching & turn.move.go & ~(reach < kernels.largest(gradient.params, reach.dtype))
     frozen = turn.searching & (run.bad > 0)
     return turn.latch | turn.restart | turn.move.explode | turn.ends | frozen | risky
 
@@ -343,15 +364,8 @@ def _settle(
     points, move = gradient.points, turn.move
     anchor = kernels.select(turn.latch, points, state.anchor)
     old = kernels.select(turn.restart, anchor, _iterates(options, state, gradient))
-    state, new = _move(options, state, turn, gradient, old)
-    run = state.run
-    dtype = run.distance_sq.dtype
-    held = kernels.norms_sq(kernels.rounded(new, gradient.params), "global", dtype)
-    reach = kernels.distances_sq(new, anchor, options.scope, dtype)
-    reach = run.distance_sq if state.grad_sum else reach  # that of the dual sequence is measured already
-    reach = reach if state.pairing is None else jnp.maximum(state.pairing.reach_sq, 0)
-    reach = jnp.where(jnp.isfinite(held), reach, jnp.inf)
-    run, keep = tracking.moved(run, move, reach, jnp)
+    state, new, each = _move(options, state, turn, gradient, old, anchor)
+    run, keep = tracking.moved(state.run, move, _reach_sq(options, state, each), jnp)
     new = kernels.select(keep, new, old)
     frozen = turn.searching & (run.bad >= _patience(options))
     new = kernels.select(frozen | move.explode, anchor, new)

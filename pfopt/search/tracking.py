@@ -15,8 +15,12 @@ equality along the run, and bounded by what the bisection found to be stable:
 
 with r̄* the displacement of the probe at the root, n its length, and m_t the polynomially weighted mean of ‖g‖²,
 which forgets the large gradients near the anchor. Beyond the cap only the certificate itself counts, at the
-horizon t, and it raises the cap at most in proportion to t. A group, a tensor or a single coordinate has a step
-size of its own by the same rule, and moves by the largest one that it is in the scope of.
+horizon t, and it raises the cap at most in proportion to t. A group or a tensor has a step size of its own by the
+same rule, a single coordinate its track alone, and each moves by the largest one that it is in the scope of.
+
+Where coordinates move by ratio_i >= 1 times their tensor's step, that is SGD in another metric, and there they are
+measured: ‖d‖² is Σ d_i² / ratio_i and ‖g‖² is Σ ratio_i g_i². In the plain norm a few flat coordinates that have
+come far would certify a step at which the steep ones diverge.
 
 What is returned is the average x̄ of the iterates x_t, weighted by step_t t^gamma, and gradients are taken between
 the two, at x_t + share (x̄_t − x_t): primal averaging (Defazio et al., "The Road Less Scheduled", 2024), which needs
@@ -54,11 +58,9 @@ BURST_AFTER = 20  # gradients, before which the mean means little
 class Single(NamedTuple):
     """What a single coordinate's step size depends on, beside its own displacement and gradients; shape=() each."""
 
-    share: Any  # of this gradient in the weighted mean of its squares
+    share: Any  # of this gradient in the weighted means of squares
     age: Any  # gradients of the stretch, this one included
     start_sq: Any  # smallest squared displacement of the whole vector that counts
-    cap: Any
-    raised: Any  # the highest cap that a certificate reaches
     factor: Any  # of the schedule
 
 
@@ -153,8 +155,7 @@ def track(
     steps = xp.sqrt(xp.maximum(start_sq, run.distance_sq) / total_sq)
     factor = decay_factor(schedule, age, length - run.origin)
     cap = cap * cut**2
-    raised = cap * (age / vouched)
-    certified = xp.minimum(steps / alpha**0.5, raised)
+    certified = xp.minimum(steps / alpha**0.5, cap * (age / vouched))
     wanted = xp.concatenate([TRACKING * steps[:1], SCOPE_TRACKING * steps[1:]])
     steps = xp.minimum(wanted, xp.maximum(certified, cap))
 
@@ -174,28 +175,38 @@ def track(
         bad=xp.where(explode, xp.zeros_like(bad), bad),
         cuts=run.cuts + explode,
     )
-    single = Single(newest, age + 1, start_sq[0], cap, raised, factor)
+    single = Single(newest, age + 1, start_sq[0], factor)
     return run, Move(go, explode, factor * steps, xp.where(explode, xp.ones_like(weight), weight)), single
 
 
-def coordinate_steps(
-    single: Single, displacement: Any, recent_sq: Any, size: int, alpha: float, xp: Any
-) -> Any:
-    """Step sizes of single coordinates, shape of ``displacement``, by the rule of ``track``.
+def coordinate_steps(single: Single, displacement: Any, recent_sq: Any, size: int, xp: Any) -> Any:
+    """Step sizes of single coordinates, shape of ``displacement``.
 
     Args:
         single: what ``track`` said of them all.
         displacement: any shape, x − x_0 of some coordinates.
         recent_sq: of the same shape, the weighted means of their g².
         size: number of coordinates of the whole parameter vector; each starts with an equal part of r̄*.
-        alpha: damping of the certificate that may raise the cap.
         xp: array namespace.
     """
     total_sq = single.age * recent_sq
     total_sq = xp.where(total_sq > 0, total_sq, xp.ones_like(total_sq))
-    steps = xp.sqrt(xp.maximum(single.start_sq / size, xp.square(displacement)) / total_sq)
-    certified = xp.minimum(steps / alpha**0.5, single.raised)
-    return single.factor * xp.minimum(COORDINATE_TRACKING * steps, xp.maximum(certified, single.cap))
+    track = xp.sqrt(xp.maximum(single.start_sq / size, xp.square(displacement)) / total_sq)
+    return single.factor * COORDINATE_TRACKING * track
+
+
+def remeasured(run: Run, single: Single, grad_sq: Any, metric_sq: Any, xp: Any) -> Run:
+    """Count the newest gradient in the metric in which it moves, which is known after ``track`` only.
+
+    Args:
+        run: what ``track`` answered.
+        single: likewise.
+        grad_sq: shape=(1 + scopes,), ‖g‖² as ``track`` has counted it.
+        metric_sq: shape=(1 + scopes,), ‖g‖² in that metric.
+        xp: array namespace.
+    """
+    change = xp.where(xp.isfinite(metric_sq) & (single.share > 0), metric_sq - grad_sq, 0)
+    return run._replace(recent_sq=run.recent_sq + single.share * change)
 
 
 def moved(run: Run, move: Move, distance_sq: Any, xp: Any) -> tuple[Run, Any]:

@@ -69,9 +69,11 @@ def norms_sq(tensors: list[Tensor], like: Tensor) -> Tensor:
     return torch.stack([_whole(norm) for norm in torch._foreach_norm(tensors)]).to(like).square()
 
 
-def grads_sq(bundle: Bundle, like: Tensor) -> Tensor:
-    """‖g‖² per tensor, shape=(len(bundle.grads),); 0 where there is no gradient."""
+def grads_sq(bundle: Bundle, like: Tensor, ratios: list[Tensor] | None = None) -> Tensor:
+    """‖g‖² per tensor, shape=(len(bundle.grads),), or Σ ratio g²; 0 where there is no gradient."""
     have, grads = _present(bundle.grads)
+    if ratios is not None and grads:
+        grads = list(torch._foreach_mul(grads, torch._foreach_sqrt(_at(have, ratios))))
     present = norms_sq(grads, like)
     if len(have) == len(bundle.grads):
         return present
@@ -88,9 +90,19 @@ def inner(ones: Sequence[Tensor | None], others: Sequence[Tensor | None], like: 
     return torch.stack(products)
 
 
-def displacements_sq(points: list[Tensor], anchors: list[Tensor], like: Tensor) -> Tensor:
-    """‖x − x_0‖² per tensor, shape=(len(points),)."""
-    return norms_sq(list(torch._foreach_sub(points, anchors)), like)
+def displacements_sq(
+    points: list[Tensor], anchors: list[Tensor], like: Tensor, ratios: list[Tensor] | None = None
+) -> Tensor:
+    """‖x − x_0‖² per tensor, shape=(len(points),), or Σ (x − x_0)² / ratio."""
+    gaps = torch._foreach_sub(points, anchors)
+    if ratios is not None:
+        gaps = torch._foreach_div(gaps, torch._foreach_sqrt(ratios))
+    return norms_sq(list(gaps), like)
+
+
+def scaled(tensors: list[Tensor], factors: Sequence[Tensor] | Tensor) -> list[Tensor]:
+    """Each tensor times its factor, shape=()."""
+    return [tensor * factor.to(tensor) for tensor, factor in zip(tensors, factors, strict=True)]
 
 
 def scaled_norms_sq(tensors: list[Tensor], factor: Tensor, like: Tensor) -> Tensor:

@@ -180,19 +180,22 @@ def _train(work: Work, gradient: Gradient, state: State, run: Run) -> Run:
         for bundle, place in zip(work.bundles, places, strict=False)
     ]
 
-    reaches = []
+    reaches, squares = [], []
     for bundle, step in zip(work.bundles, steps, strict=True):
         momentum, nesterov = (work.groups[bundle.group][name] for name in ("momentum", "nesterov"))
         iterates = kernels.extrapolated(bundle, share)
         direction = work.minimised(bundle)
+        ratios = None
         if work.coordinates:
             kernels.update_squares(direction, single.share)
-            step = _coordinate_steps(work, bundle, iterates, single, step)
+            ratios = _coordinate_ratios(work, bundle, iterates, single, step)
+            squares.append(kernels.grads_sq(direction, run.grad_sq, ratios))
+            step = kernels.scaled(ratios, step)
         if momentum:
             kernels.update_momentum(direction, move.go, momentum * (age > 0).to(age), momentum)
             direction = kernels.momentum_direction(direction, momentum, nesterov)
         new = kernels.moved(direction, iterates, step)
-        reach_sq = kernels.displacements_sq(new, bundle.slot("anchor"), run.grad_sq)
+        reach_sq = kernels.displacements_sq(new, bundle.slot("anchor"), run.grad_sq, ratios)
         reaches.append(reach_sq)
         kernels.select(move.go & torch.isfinite(reach_sq.sum()), new, iterates)
         kernels.lerp(iterates, bundle.slot("anchor"), move.explode)
@@ -201,16 +204,20 @@ def _train(work: Work, gradient: Gradient, state: State, run: Run) -> Run:
         kernels.interpolate(bundle, iterates, share, move.go | move.explode)
         kernels.write_back(bundle)
     kernels.select(move.explode, search["buffers"], work.buffers)
+    if work.coordinates:
+        run = tracking.remeasured(run, single, gradient.sq, work.by_scope(squares, 1), torch)
     return tracking.moved(run, move, work.reach_sq(reaches, steps, move), torch)[0]
 
 
-def _coordinate_steps(
-    work: Work, bundle: Bundle, iterates: list[Tensor], single: Single, steps: Any
+def _coordinate_ratios(
+    work: Work, bundle: Bundle, iterates: list[Tensor], single: Single, steps: Tensor | list[Tensor]
 ) -> list[Tensor]:
-    """The larger one of a tensor's step size and of each coordinate's own."""
-    rate, alpha = work.groups[bundle.group]["lr"], work.config.alphas[0]
+    """By how much each coordinate's step size exceeds its tensor's; 1 where its own is smaller."""
+    rate = work.groups[bundle.group]["lr"]
     gap = kernels.joined(torch._foreach_sub(iterates, bundle.slot("anchor")))
     recent_sq = kernels.joined(bundle.slot("recent_sq"))
-    own = rate * tracking.coordinate_steps(single, gap, recent_sq, work.coordinates, alpha, torch)
+    own = rate * tracking.coordinate_steps(single, gap, recent_sq, work.coordinates, torch)
     parts = kernels.parted(own, iterates)
-    return [torch.maximum(step.to(part), part) for step, part in zip(steps, parts, strict=True)]
+    return [
+        torch.where(step > 0, part / step, 1).clamp(min=1) for part, step in zip(parts, steps, strict=True)
+    ]

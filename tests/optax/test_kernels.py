@@ -47,11 +47,10 @@ def test_the_iterate_behind_half_precision(dtype: Any) -> None:
     np.testing.assert_array_equal(update, jnp.zeros(3, dtype))
 
 
-def test_what_half_precision_cannot_hold_shows_as_infinity() -> None:
-    points, params = [jnp.array([1e5]), jnp.array([1e5])], [jnp.zeros(1, jnp.float16), jnp.zeros(1)]
-    half, full = kernels.rounded(points, params)
-    assert jnp.isinf(half[0])
-    assert full[0] == 1e5
+def test_half_precision_cannot_hold_what_wide_parameters_can() -> None:
+    points = [jnp.array([1.0, 1e5])] * 3
+    params = [jnp.zeros(2, jnp.float16), jnp.zeros(2, jnp.bfloat16), jnp.zeros(2)]
+    assert kernels.can_hold(params, points).tolist() == [False, True, True]
 
 
 def test_examples_of_the_docstrings() -> None:

@@ -54,6 +54,23 @@ def test_units_of_a_coordinate_matter_little() -> None:
     assert gaps["auto"] < 0.2 * gaps["tensor"]
 
 
+def test_flat_coordinates_that_come_far_do_not_certify_the_steep_ones() -> None:
+    """Features in units from 1/30 to 100, as raw tables have them: the steep ones bound the whole's step."""
+    draw = torch.Generator().manual_seed(1)
+    features = torch.randn(500, 4, generator=draw, dtype=torch.float64)
+    features = features @ torch.diag(torch.tensor([100.0, 30.0, 1.0, 1 / 30], dtype=torch.float64))
+    solution = torch.tensor([0.01, -0.02, 1.0, 30.0], dtype=torch.float64)
+    targets = features @ solution
+    param = torch.nn.Parameter(torch.zeros(4, dtype=torch.float64))
+    optimizer = ParameterFreeSGD([param], 4000)
+    for _ in range(4000):
+        rows = torch.randint(500, (16,), generator=draw)
+        optimizer.zero_grad()
+        (features[rows] @ param - targets[rows]).square().mean().backward()
+        optimizer.step()
+    assert (features @ param.detach() - targets).square().mean() < 1e-3 * targets.square().mean()
+
+
 @pytest.mark.parametrize("average", ["auto", "last", 3.0])
 @pytest.mark.parametrize("schedule", ["linear", "constant"])
 def test_every_kind_of_annealing_converges(schedule: str, average: str | float) -> None:
