@@ -86,6 +86,20 @@ def is_silent(bracket: Bracket, accepted: Any, run: Run, xp: Any = np) -> Any:
     return (bracket.branch == LOWER) & xp.logical_not(accepted) & same
 
 
+def lengthened(bracket: Bracket, factor: int, xp: Any = np) -> Bracket:
+    """After silence, for probes ``factor`` times as long: on between the silent step size and the one too large.
+
+    The walk of a small step size shows the same signal whatever the step size, so that nothing is lost by going up.
+    Further lower ranges are those below the new exponent.
+    """
+    at_its_end = bracket.exponent == -xp.left_shift(1, bracket.k)
+    return bracket._replace(
+        k=xp.where(at_its_end, bracket.k // 2, bracket.k),
+        exponent=(bracket.exponent + bracket.hi) // 2,
+        hi_grad_sq=factor * bracket.hi_grad_sq,
+    )
+
+
 def is_bottomless(bracket: Bracket, accepted: Any, run: Run, xp: Any = np) -> Any:
     """Whether the step size is too large still at the lower end of the widest range: the guess must come down."""
     lowest = (bracket.branch == LOWER) & (bracket.k == RANGES[-1])

@@ -212,10 +212,14 @@ def _finish_probe(config: Config, state: State, run: Run, xp: Any) -> tuple[Stat
 
     silent = bisection.is_silent(before, accepted, run, xp)
     too_high = bisection.is_bottomless(before, accepted, run, xp)
-    again = state._replace(bracket=bisection.begin(START, len(run.grad_sq) - 1, xp))
     length = LENGTHEN * state.probe_length
-    longer = again._replace(probe_length=length, run_length=length)
-    lower = again._replace(initial_step=step_size(state._replace(bracket=before), xp))
+    longer = state._replace(
+        bracket=bisection.lengthened(before, LENGTHEN, xp), probe_length=length, run_length=length
+    )
+    lower = state._replace(
+        bracket=bisection.begin(START, len(run.grad_sq) - 1, xp),
+        initial_step=step_size(state._replace(bracket=before), xp),
+    )
     following = choose(xp, silent, longer, choose(xp, too_high, lower, state))
     spent_out = following.spent + following.run_length > SEARCH_SHARE * total
     leave = spent_out | ((bracket.branch == END) & xp.logical_not(silent | too_high))
