@@ -87,17 +87,20 @@ def is_silent(bracket: Bracket, accepted: Any, run: Run, xp: Any = np) -> Any:
 
 
 def lengthened(bracket: Bracket, factor: int, xp: Any = np) -> Bracket:
-    """After silence, for probes ``factor`` times as long: on between the silent step size and the one too large.
+    """After silence, for probes ``factor`` times as long.
 
-    The walk of a small step size shows the same signal whatever the step size, so that nothing is lost by going up.
-    Further lower ranges are those below the new exponent.
+    Silence in the first range says nothing of the guess, which met the same gradients: it is tested again. Below, a
+    larger step size is known to be too large, and the search goes on in the middle: the walk of a small one shows
+    the same signal whatever its step size, so that nothing is lost by going up.
     """
+    again = begin(START, len(bracket.lo_distance_sq) - 1, xp)
     at_its_end = bracket.exponent == -xp.left_shift(1, bracket.k)
-    return bracket._replace(
+    middle = bracket._replace(
         k=xp.where(at_its_end, bracket.k // 2, bracket.k),
         exponent=(bracket.exponent + bracket.hi) // 2,
         hi_grad_sq=factor * bracket.hi_grad_sq,
     )
+    return choose(xp, at_its_end & (bracket.k == RANGES[0]), again, middle)
 
 
 def is_bottomless(bracket: Bracket, accepted: Any, run: Run, xp: Any = np) -> Any:
