@@ -8,7 +8,7 @@ import numpy as np
 
 from pfopt.search import bisection, plan, tracking
 from pfopt.search.bisection import BISECT, LOWER, START
-from pfopt.search.state import Bracket, Run, State
+from pfopt.search.state import Bracket, Phase, Run, State
 
 CONFIG = plan.configure(8000, "train", "linear")
 
@@ -58,3 +58,17 @@ def test_below_a_step_that_is_too_large_silence_goes_on_in_the_middle() -> None:
     louder = after(state, 1.0, certified=False)  # silent again
     assert seen(louder.bracket) == (LOWER, 2, -7)
     assert bisection.is_silent(louder.bracket, False, ended(16 * length, 1.0, 0.0))
+
+
+def test_longer_probes_may_spend_less_of_the_budget() -> None:
+    """Six probes of the first length fit into the search; of the longer ones, only what fits into an eighth."""
+    config = plan.configure(1000, "train", "linear")
+    state = plan.init(config)._replace(initial_step=1.0)
+    length = int(state.run_length)
+    for certified in (False, False, True):
+        asked = config.alphas[0] * int(state.run_length) * float(plan.step_size(state)) ** 2
+        run = ended(int(state.run_length), 1.0, asked * (4.0 if certified else 0.25))
+        state = plan.finish(config, state, run)[0]
+    assert int(state.spent) == (2 + plan.LENGTHEN) * length
+    assert state.phase == Phase.TRAIN
+    assert state.bracket.lo == 0

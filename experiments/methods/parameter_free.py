@@ -57,10 +57,8 @@ class ParameterFreeTrainer(Trainer):
 
 
 def sgd(problem: Problem, setting: Setting, *, with_loss: bool = False, **options: Any) -> Trainer:
-    """``ParameterFreeSGD`` with the task's momentum; ``options`` go to it."""
-    momentum = 0.0 if options.get("plan") == "certified" else setting.momentum
-    defaults = {"momentum": momentum, "buffers": problem.buffers()}
-    optimizer = ParameterFreeSGD(problem.parameters(), setting.budget, **{**defaults, **options})
+    """``ParameterFreeSGD`` at its defaults, so without the task's momentum; ``options`` go to it."""
+    optimizer = ParameterFreeSGD(problem.parameters(), setting.budget, buffers=problem.buffers(), **options)
     return ParameterFreeTrainer(problem, setting, optimizer, with_loss)
 
 

@@ -73,6 +73,7 @@ def _ours(label: str, **options: Any) -> Method:
 
 
 def _ours_optax(label: str, **options: Any) -> Method:
+    options = {"momentum": 0.0, **options}  # its default; the task's is for those that want one
     return Method(label, "ours", "optax_run", "run_optax_parameter_free", options, JAX, "jax")
 
 

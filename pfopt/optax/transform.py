@@ -243,9 +243,10 @@ def parameter_free_sgd(
             run uses it, the probes do not.
         nesterov: Nesterov momentum; needs ``momentum > 0``.
         weight_decay: L2 penalty, >= 0: weight_decay · x is added to the gradient.
-        average: what is returned: a number gamma >= 0, the average with weights step_t · t^gamma; "last", the
-            last iterate; "auto", the average with gamma = 1/2 or, with schedule "constant", with gamma = 3 or,
-            where losses are given, the better one of it and the last iterate.
+        average: what is returned: a number gamma >= 0, the average with weights t^gamma times the square of
+            the certificate's step size (``pfopt.search.tracking``); "last", the last iterate; "auto", the
+            average with gamma = 1/2 or, with schedule "constant", with gamma = 3 or, where losses are given,
+            the better one of it and the last iterate.
         scope: over what displacement and gradients are estimated in the long run: "global", "tensor" or
             "auto", the largest step size of the whole, the leaf and the single coordinate. Plan "certified"
             is always global. For groups, give ``optax.partition`` one transformation per label.

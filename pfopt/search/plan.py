@@ -45,6 +45,9 @@ ALPHA = {"certified": 3.0, "train": 1.5}  # at 3 a short probe does not see past
 FIRST_STAGE = 1024  # gradients of the first stage where the horizon is unknown
 FIRST_STEP = {"certified": 2.0**-20, "train": 2.0**-8}  # of ‖x_0‖/‖g_0‖, or of 1/‖g_0‖ at the origin
 SEARCH_SHARE = 0.25  # of the budget, at most; a search with signal ends far below it
+LENGTHENED_SHARE = (
+    0.125  # likewise, once probes are longer: the long run's own certificate makes up for a low root
+)
 LENGTHEN = 4  # probes without signal grow by this factor
 CAPS = {False: (2, 0), True: (1, 0)}  # Config.caps; True where a base such as Adam makes the directions
 UNCAPPED = 64  # doublings: no bound, where the search found none
@@ -221,7 +224,9 @@ def _finish_probe(config: Config, state: State, run: Run, xp: Any) -> tuple[Stat
         initial_step=step_size(state._replace(bracket=before), xp),
     )
     following = choose(xp, silent, longer, choose(xp, too_high, lower, state))
-    spent_out = following.spent + following.run_length > SEARCH_SHARE * total
+    lengthened = following.probe_length > probe_length(total, xp)
+    share = xp.where(lengthened, LENGTHENED_SHARE, SEARCH_SHARE)
+    spent_out = following.spent + following.run_length > share * total
     leave = spent_out | ((bracket.branch == END) & xp.logical_not(silent | too_high))
     return choose(xp, leave, _begin_train(config, state, xp), following), accepted
 

@@ -22,15 +22,16 @@ Where coordinates move by ratio_i >= 1 times their tensor's step, that is SGD in
 measured: ‖d‖² is Σ d_i² / ratio_i and ‖g‖² is Σ ratio_i g_i². In the plain norm a few flat coordinates that have
 come far would certify a step at which the steep ones diverge.
 
-What is returned is the average x̄ of the iterates x_t, weighted by step_t t^gamma, and gradients are taken between
+What is returned is the average x̄ of the iterates x_t, weighted by track_t² t^gamma, and gradients are taken between
 the two, at x_t + share (x̄_t − x_t): primal averaging (Defazio et al., "The Road Less Scheduled", 2024), which needs
 no decay. For convex f, exact gradients and any share in [0, 1], whatever the step sizes,
 
     f(x̄_T) − f* <= (‖x_0 − x*‖² + Σ step_t² ‖g_t‖²) / (2 Σ step_t)
 
-where x_t has as its weight the step that leaves it (Theorem 2 there, and the distances' telescoping sum). Here it
-has the one that led to it, since its own depends on the next gradient, times t^gamma: no theorem. Where the last
-iterate is returned, share = 0 and the steps decay.
+where x_t has as its weight the step that leaves it (Theorem 2 there, and the distances' telescoping sum). The weights
+here have no theorem: at a bounded step the variance of x_t is proportional to m_t, and 1/m_t is the weight that the
+mean of least variance has; r̄_t² is small as long as the way is long. Where the last iterate is returned, share = 0
+and the steps decay.
 
 When ‖g_t‖² exceeds BURST times its mean over the stretch, or nothing finite came twice in a row, the run *explodes*:
 it goes back to the last good point with a quarter of the cap and half the starting displacement, and goes on with
@@ -135,7 +136,7 @@ def track(
         length: gradients of the whole run.
         tail: how many of the last of them have their loss measured.
         schedule: "linear" or "constant", of the step size itself.
-        gamma: shape=(), >= 0; the average's weights are step_t · t^gamma, step_t before the schedule.
+        gamma: shape=(), >= 0; the average's weights are track_t² t^gamma.
         xp: array namespace.
     """
     finite, bad = _judge(run, grad_sq, value, counts, PATIENCE, xp)
@@ -152,14 +153,15 @@ def track(
     recent_sq = xp.where(go, run.recent_sq + newest * (grad_sq - run.recent_sq), run.recent_sq)
     total_sq = (age + 1) * recent_sq
     total_sq = xp.where(total_sq > 0, total_sq, xp.ones_like(total_sq))
-    steps = xp.sqrt(xp.maximum(start_sq, run.distance_sq) / total_sq)
+    track_sq = xp.maximum(start_sq, run.distance_sq) / total_sq
+    tracks = xp.sqrt(track_sq)
     factor = decay_factor(schedule, age, length - run.origin)
     cap = cap * cut**2
-    certified = xp.minimum(steps / alpha**0.5, cap * (age / vouched))
-    wanted = xp.concatenate([TRACKING * steps[:1], SCOPE_TRACKING * steps[1:]])
+    certified = xp.minimum(tracks / alpha**0.5, cap * (age / vouched))
+    wanted = xp.concatenate([TRACKING * tracks[:1], SCOPE_TRACKING * tracks[1:]])
     steps = xp.minimum(wanted, xp.maximum(certified, cap))
 
-    share = steps[0] * (age + 1) ** gamma
+    share = track_sq[0] * (age + 1) ** gamma
     weight_sum = xp.where(go, run.weight_sum + share, run.weight_sum)
     weight = xp.where(weight_sum > 0, share / xp.where(weight_sum > 0, weight_sum, 1.0), 1.0) * go
 

@@ -54,9 +54,10 @@ class ParameterFreeSGD(Optimizer):
         nesterov: Nesterov momentum; needs ``momentum > 0``.
         weight_decay: L2 penalty, added to the gradient as in ``torch.optim.SGD``.
         maximize: maximise the objective (and the loss) instead.
-        average: what is returned: a number gamma >= 0, the average with weights step_t · t^gamma; "last", the
-            last iterate; "auto", the average with gamma = 1/2 or, with schedule "constant", with gamma = 3 or,
-            where losses are given, the better one of it and the last iterate.
+        average: what is returned: a number gamma >= 0, the average with weights t^gamma times the square of
+            the certificate's step size (``pfopt.search.tracking``); "last", the last iterate; "auto", the
+            average with gamma = 1/2 or, with schedule "constant", with gamma = 3 or, where losses are given,
+            the better one of it and the last iterate.
         scope: over what displacement and gradients are estimated in the long run: "global", "group",
             "tensor", or "auto", the largest step size of the whole, the tensor and the single coordinate.
             Plan "certified" is always global.
