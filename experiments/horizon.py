@@ -1,0 +1,81 @@
+"""What does not knowing the horizon cost? ``total_steps=None`` against the number of steps, on the convex tasks.
+
+Run as ``python -m experiments.horizon``; writes ``experiments/results/horizon.csv``, one row per run: suboptimality of
+the point that would be deployed after ``budget`` gradients, over that of the run that knew them.
+"""
+
+from __future__ import annotations
+
+import argparse
+from functools import partial
+from itertools import product
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+from rich.console import Console
+from rich.progress import track
+
+from experiments.files import write_text
+from experiments.gaps import gap, geometric_mean
+from experiments.parallel import run_parallel
+from experiments.tasks.convex import CONVEX, SPARSE
+from experiments.tasks.registry import available, make_task
+from experiments.tasks.task import Task
+from pfopt.torch import ParameterFreeSGD
+
+BUDGETS = (1000, 2000, 4000)  # within the first stage, at the second one's end or so, and in the third
+BATCH_SIZE = 16
+OUTPUT = Path(__file__).resolve().parent / "results" / "horizon.csv"
+
+
+class Job(NamedTuple):
+    """Two runs."""
+
+    task: str
+    budget: int
+    seed: int
+
+
+def run(job: Job, data_dir: str | None = None) -> dict[str, object]:
+    """The ratio of suboptimalities."""
+    task = make_task(job.task, data_dir)
+    known, unknown = (_deployed(task, job, total_steps) for total_steps in (job.budget, None))
+    return {**job._asdict(), "ratio": gap(unknown, task.minimum) / gap(known, task.minimum)}
+
+
+def _deployed(task: Task, job: Job, total_steps: int | None) -> float:
+    """The objective after ``job.budget`` gradients."""
+    problem = task.problem(job.seed)
+    optimizer = ParameterFreeSGD(problem.parameters(), total_steps)
+    for rows in task.batches(job.seed, job.budget, BATCH_SIZE):
+        optimizer.zero_grad()
+        problem(rows).backward()
+        optimizer.step()
+    with optimizer.averaged():
+        return problem.score()[0]
+
+
+def main() -> None:
+    """Print the geometric mean and the worst task of every budget."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1])
+    parser.add_argument("--data-dir")
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--output", type=Path, default=OUTPUT)
+    args = parser.parse_args()
+    names = [name for name in available(CONVEX, args.data_dir) if name not in SPARSE]
+    planned = [Job(*chosen) for chosen in product(names, BUDGETS, args.seeds)]
+    console = Console()
+    finished = run_parallel(partial(run, data_dir=args.data_dir), planned, args.processes)
+    table = pd.DataFrame(track(finished, total=len(planned), console=console))
+    table = table.sort_values(["budget", "task", "seed"])
+    write_text(args.output, table.to_csv(index=False))
+    for budget, part in table.groupby("budget"):
+        tasks = part.groupby("task").ratio.apply(geometric_mean)
+        mean, worst = geometric_mean(tasks), tasks.max()
+        console.print(f"{budget} gradients: geometric mean {mean:.3f}, worst {worst:.3f} ({tasks.idxmax()})")
+
+
+if __name__ == "__main__":
+    main()
