@@ -234,7 +234,8 @@ def parameter_free_sgd(
 
     Args:
         total_steps: number of gradients that the whole method may use, at least 16 (plan "certified": 8);
-            ``None`` where it is unknown: budgets double, each from the last returned point.
+            ``None`` where it is unknown: the long run goes on without end, and ``eval_params`` has the point to
+            deploy. A long run that decays has budgets that double instead, each from the last returned point.
         plan: "train" or "certified".
         schedule: of plan "certified", the probes' schedule. In the long run "linear" is primal averaging as
             above, or a linear decay where the last iterate is returned; "constant" takes the gradients at the

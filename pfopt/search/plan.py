@@ -13,6 +13,9 @@ Plan "train" spends little on the search and the rest on one run:
     arbitrate   where losses are given and there is no primal averaging: the average stands still for as long as
                 the run's tail was, and is returned unless the last iterates were better by more than the noise.
 
+Where the horizon is unknown the long run has no end, unless its steps decay: then budgets double, and each stage
+goes on from the point that the last one returned.
+
 ``finish`` is called when a run has taken its ``state.run_length`` gradients; nothing else changes the state.
 """
 
@@ -42,7 +45,8 @@ from pfopt.search.state import (
 
 SMALLEST = {"certified": 8, "train": 16}  # total_steps; below, no probe is longer than the guess is worth
 ALPHA = {"certified": 3.0, "train": 1.5}  # at 3 a short probe does not see past its noise
-FIRST_STAGE = 1024  # gradients of the first stage where the horizon is unknown
+FIRST_STAGE = 1024  # gradients of the first stage where the horizon is unknown; its search is the only one
+ENDLESS = 2**30  # gradients of a long run that does not decay, and so needs no horizon
 FIRST_STEP = {"certified": 2.0**-20, "train": 2.0**-8}  # of ‖x_0‖/‖g_0‖, or of 1/‖g_0‖ at the origin
 SEARCH_SHARE = 0.25  # of the budget, at most; a search with signal ends far below it
 LENGTHENED_SHARE = (
@@ -249,7 +253,8 @@ def _begin_train(config: Config, state: State, xp: Any) -> State:
 def _long_run(config: Config, state: State, xp: Any) -> State:
     total = stage_steps(config, state, xp)
     reserved = xp.where(state.losses & _arbitrates(config), tail_length(total), 0)
-    return state._replace(phase=Phase.TRAIN, run_length=total - state.spent - reserved)
+    left = ENDLESS if config.endless and step_schedule(config) == "constant" else total - state.spent - reserved
+    return state._replace(phase=Phase.TRAIN, run_length=left)
 
 
 def _arbitrates(config: Config) -> bool:

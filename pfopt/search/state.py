@@ -76,7 +76,7 @@ class Config(NamedTuple):
     )
     caps: tuple[int, int] = (2, 0)  # of plan "train": doublings above the root; a loss may choose the second
     primal: bool = False  # the long run takes its gradients between iterate and average, and does not decay
-    endless: bool = False  # unknown horizon: stages of doubling budget, each from the last returned point
+    endless: bool = False  # unknown horizon: a long run without end or, where it decays, stages of doubling budget
 
 
 class Run(NamedTuple):
@@ -118,7 +118,7 @@ class State(NamedTuple):
 
     phase: Any  # Phase
     outcome: Any  # Outcome
-    stage: Any  # 0, 1, …: stages of doubling budget where the horizon is unknown
+    stage: Any  # 0, 1, …: stages of doubling budget where the horizon is unknown and the long run decays
     spent: Any  # gradients of this stage spent before the current run
     run_length: Any  # gradients of the current run
     bracket: Bracket

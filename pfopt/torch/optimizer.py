@@ -41,8 +41,9 @@ class ParameterFreeSGD(Optimizer):
 
     Args:
         params: iterable of parameters, of ``(name, parameter)`` pairs or of dicts defining parameter groups.
-        total_steps: number of gradients that the whole method may use; ``None`` where it is unknown: budgets
-            double, each from the last returned point.
+        total_steps: number of gradients that the whole method may use; ``None`` where it is unknown: the long
+            run goes on without end, and ``averaged()`` has the point to deploy. A long run that decays has
+            budgets that double instead, each from the last returned point.
         plan: "train" or "certified".
         schedule: of plan "certified", the probes' schedule. In the long run "linear" is primal averaging as
             above, or a linear decay where the last iterate is returned; "constant" takes the gradients at the

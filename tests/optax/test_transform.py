@@ -236,8 +236,18 @@ def test_none_leaves_are_left_alone() -> None:
     assert updates["b"] is None
 
 
-def test_unknown_horizon() -> None:
-    tx = sgd(None)
+def test_not_knowing_the_horizon_changes_nothing_where_nothing_decays() -> None:
+    known, unknown = (train(sgd(total_steps), regression(), 1000) for total_steps in (1024, None))
+    close(
+        pfopt.optax.eval_params(known.state, known.params),
+        pfopt.optax.eval_params(unknown.state, unknown.params),
+        rtol=0,
+        atol=0,
+    )
+
+
+def test_unknown_horizon_of_a_run_that_decays() -> None:
+    tx = sgd(None, average="last")
     step, params, state = jax.jit(stepper(tx)), regression(), tx.init(regression())
     stages = []
     for _ in range(3100):

@@ -1,4 +1,4 @@
-"""total_steps=None: budgets double from the last returned point, and there is always one to deploy."""
+"""total_steps=None: a long run without end or, where it decays, budgets that double; always a point to deploy."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ STEPS = 3100
 
 def test_stages_follow_each_other_and_none_is_worse() -> None:
     model = Regression()
-    optimizer = ParameterFreeSGD(model.parameters(), None)
+    optimizer = ParameterFreeSGD(model.parameters(), None, average="last")
     phases, ends = [optimizer.status().phase], [(0, model.full_loss())]
 
     def watch(step: int) -> None:
@@ -33,6 +33,28 @@ def test_stages_follow_each_other_and_none_is_worse() -> None:
     assert all(later == 2 * earlier for earlier, later in itertools.pairwise(lengths))
     assert all(later <= 1.01 * earlier for earlier, later in itertools.pairwise(losses))
     assert losses[-1] < 0.05 * losses[0]
+
+
+def test_not_knowing_the_horizon_changes_nothing_where_nothing_decays() -> None:
+    points = []
+    for total_steps in (1024, None):
+        model = Regression()
+        optimizer = ParameterFreeSGD(model.parameters(), total_steps)
+        run(model, optimizer, 1000)
+        with optimizer.averaged():
+            points.append(snapshot(model))
+    assert_same(*points, "after 1000 steps")
+
+
+def test_the_long_run_has_no_end() -> None:
+    model = Regression()
+    optimizer = ParameterFreeSGD(model.parameters(), None)
+    phases = []
+    run(model, optimizer, STEPS, after_step=lambda _: phases.append(optimizer.status().phase))
+    assert phases == ["search"] * phases.count("search") + ["train"] * phases.count("train")
+    status = optimizer.status()
+    assert status.step == STEPS
+    assert status.steps_left is None
 
 
 def test_deployed_point_improves_and_is_always_there() -> None:
@@ -53,7 +75,7 @@ def test_deployed_point_improves_and_is_always_there() -> None:
 
 def test_resume_across_the_end_of_a_stage() -> None:
     model = Regression(dtype=torch.bfloat16)
-    optimizer = ParameterFreeSGD(model.parameters(), None, momentum=0.9)
+    optimizer = ParameterFreeSGD(model.parameters(), None, momentum=0.9, average="last")
     last, copies = 1100, {}
 
     def keep(step: int) -> None:
@@ -65,7 +87,7 @@ def test_resume_across_the_end_of_a_stage() -> None:
     for step, (other, other_optimizer) in copies.items():
         fresh = Regression(dtype=torch.bfloat16)
         fresh.load_state_dict(other.state_dict())
-        resumed = ParameterFreeSGD(fresh.parameters(), None, momentum=0.9)
+        resumed = ParameterFreeSGD(fresh.parameters(), None, momentum=0.9, average="last")
         resumed.load_state_dict(copy.deepcopy(other_optimizer.state_dict()))
         run(fresh, resumed, last - step - 1, first=step + 1)
         assert_same(snapshot(fresh), snapshot(model), f"stopped after step {step}")
