@@ -1,8 +1,7 @@
 """The second comparison of the protocol: one run as long as all of grid A together, against grid A's best.
 
 Run as ``python -m experiments.equal_cost``; reads the grids of ``experiments/results/convex`` and writes
-``experiments/results/equal_cost.csv``. The run is that of the numpy driver, whose steps are cheap: the same plan
-without the step sizes of single coordinates.
+``experiments/results/equal_cost.csv``.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from rich.progress import track
 
 from experiments.files import write_text
 from experiments.gaps import gap, geometric_mean
-from experiments.methods.numpy_oracle import run_oracle
+from experiments.methods.parameter_free import run_parameter_free
 from experiments.parallel import run_parallel
 from experiments.tasks.convex import SPARSE
 from experiments.tasks.registry import make_task
@@ -40,7 +39,8 @@ class Job(NamedTuple):
 
 def run(job: Job, data_dir: str | None = None) -> dict[str, object]:
     """The ratio of suboptimalities."""
-    found = run_oracle(make_task(job.task, data_dir), job.seed, Setting(GRID * job.budget))
+    task, setting = make_task(job.task, data_dir), Setting(GRID * job.budget)
+    found = run_parameter_free(task, job.seed, setting, num_records=0)
     ratio = gap(found.value, job.minimum) / gap(job.grid, job.minimum)
     return {"task": job.task, "seed": job.seed, "budget": GRID * job.budget, "ratio": ratio}
 
