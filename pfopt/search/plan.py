@@ -253,8 +253,10 @@ def _begin_train(config: Config, state: State, xp: Any) -> State:
 def _long_run(config: Config, state: State, xp: Any) -> State:
     total = stage_steps(config, state, xp)
     reserved = xp.where(state.losses & _arbitrates(config), tail_length(total), 0)
-    left = ENDLESS if config.endless and step_schedule(config) == "constant" else total - state.spent - reserved
-    return state._replace(phase=Phase.TRAIN, run_length=left)
+    endless = config.endless and step_schedule(config) == "constant"
+    return state._replace(
+        phase=Phase.TRAIN, run_length=ENDLESS if endless else total - state.spent - reserved
+    )
 
 
 def _arbitrates(config: Config) -> bool:

@@ -76,7 +76,7 @@ class Config(NamedTuple):
     )
     caps: tuple[int, int] = (2, 0)  # of plan "train": doublings above the root; a loss may choose the second
     primal: bool = False  # the long run takes its gradients between iterate and average, and does not decay
-    endless: bool = False  # unknown horizon: a long run without end or, where it decays, stages of doubling budget
+    endless: bool = False  # unknown horizon: a run without end or, where it decays, stages of doubling budget
 
 
 class Run(NamedTuple):

@@ -28,10 +28,11 @@ no decay. For convex f, exact gradients and any share in [0, 1], whatever the st
 
     f(x̄_T) − f* <= (‖x_0 − x*‖² + Σ step_t² ‖g_t‖²) / (2 Σ step_t)
 
-where x_t has as its weight the step that leaves it (Theorem 2 there, and the distances' telescoping sum). The weights
-here have no theorem: at a bounded step the variance of x_t is proportional to m_t, and 1/m_t is the weight that the
-mean of least variance has; r̄_t² is small as long as the way is long. Where the last iterate is returned, share = 0
-and the steps decay.
+where x_t has as its weight the step that leaves it (Theorem 2 there, and the distances' telescoping sum); weights that
+outgrow the steps cost the largest ‖x_t − x*‖ in place of ‖x_0 − x*‖ (experiments/NOTES.md, "Theory"). Why these: at a
+bounded step the variance of x_t is proportional to m_t, and 1/m_t is the weight that the mean of least variance has;
+r̄_t² is small while most of the way is still to go. They lag by one step, and are outside the theorem in that. Where
+the last iterate is returned, share = 0 and the steps decay.
 
 When ‖g_t‖² exceeds BURST times its mean over the stretch, or nothing finite came twice in a row, the run *explodes*:
 it goes back to the last good point with a quarter of the cap and half the starting displacement, and goes on with
