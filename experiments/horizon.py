@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 from functools import partial
-from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
@@ -64,8 +63,8 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--output", type=Path, default=OUTPUT)
     args = parser.parse_args()
-    names = [name for name in available(CONVEX, args.data_dir) if name not in SPARSE]
-    planned = [Job(*chosen) for chosen in product(names, BUDGETS, args.seeds)]
+    names = available(tuple(name for name in CONVEX if name not in SPARSE), args.data_dir)
+    planned = [Job(task, budget, seed) for task in names for budget in BUDGETS for seed in args.seeds]
     console = Console()
     finished = run_parallel(partial(run, data_dir=args.data_dir), planned, args.processes)
     table = pd.DataFrame(track(finished, total=len(planned), console=console))

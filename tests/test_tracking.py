@@ -41,9 +41,9 @@ def test_weights_are_squares_of_the_certificate_times_powers_whatever_the_steps(
 
 def test_smaller_gradients_weigh_more() -> None:
     run = tracking.begin(0, np.float64, np)
-    run, _, _ = track(run, 100.0, gamma=1.0)
     for _ in range(20):
-        run, move, _ = track(run, 1.0, gamma=1.0)
+        run, _, _ = track(run, 1.0 if run.step else 100.0, gamma=1.0)
+    _, move, _ = track(run, 1.0, gamma=1.0)
     assert move.weight > 1.1 / 21
 
 

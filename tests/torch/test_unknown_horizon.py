@@ -43,7 +43,8 @@ def test_not_knowing_the_horizon_changes_nothing_where_nothing_decays() -> None:
         run(model, optimizer, 1000)
         with optimizer.averaged():
             points.append(snapshot(model))
-    assert_same(*points, "after 1000 steps")
+    known, unknown = points
+    assert_same(known, unknown, "after 1000 steps")
 
 
 def test_the_long_run_has_no_end() -> None:
