@@ -55,7 +55,7 @@ def ratios(tx: optax.GradientTransformation, skip: int, pairs: int, apply: bool)
     grads, fixed = tree(1e-3), tree(1.0)
     rivals = [tx, optax.sgd(1e-3, momentum=MOMENTUM)]
     steps = [stepper(optax.with_extra_args_support(rival), apply) for rival in rivals]
-    held = [(tree(1.0), rival.init(tree(1.0))) for rival in rivals]
+    held = [(tree(1.0), rival.init(tree(1.0))) for rival in rivals]  # a state may hold what it was given
     extra = () if apply else (fixed,)
     for _ in range(skip):
         held[0] = jax.block_until_ready(steps[0](*held[0], grads, *extra))

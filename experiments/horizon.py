@@ -17,14 +17,16 @@ from rich.progress import track
 
 from experiments.files import write_text
 from experiments.gaps import gap, geometric_mean
+from experiments.methods.parameter_free import ParameterFreeTrainer, run_parameter_free
+from experiments.methods.run import run_torch
+from experiments.methods.trainer import Trainer
 from experiments.parallel import run_parallel
 from experiments.tasks.convex import CONVEX, SPARSE
 from experiments.tasks.registry import available, make_task
-from experiments.tasks.task import Task
+from experiments.tasks.task import Problem, Setting
 from pfopt.torch import ParameterFreeSGD
 
 BUDGETS = (1000, 2000, 4000)  # within the first stage, at the second one's end or so, and in the third
-BATCH_SIZE = 16
 OUTPUT = Path(__file__).resolve().parent / "results" / "horizon.csv"
 
 
@@ -38,21 +40,16 @@ class Job(NamedTuple):
 
 def run(job: Job, data_dir: str | None = None) -> dict[str, object]:
     """The ratio of suboptimalities."""
-    task = make_task(job.task, data_dir)
-    known, unknown = (_deployed(task, job, total_steps) for total_steps in (job.budget, None))
+    task, setting = make_task(job.task, data_dir), Setting(job.budget)
+    known = run_parameter_free(task, job.seed, setting).value
+    unknown = run_torch(task, job.seed, setting, make=_without_horizon).value
     return {**job._asdict(), "ratio": gap(unknown, task.minimum) / gap(known, task.minimum)}
 
 
-def _deployed(task: Task, job: Job, total_steps: int | None) -> float:
-    """The objective after ``job.budget`` gradients."""
-    problem = task.problem(job.seed)
-    optimizer = ParameterFreeSGD(problem.parameters(), total_steps)
-    for rows in task.batches(job.seed, job.budget, BATCH_SIZE):
-        optimizer.zero_grad()
-        problem(rows).backward()
-        optimizer.step()
-    with optimizer.averaged():
-        return problem.score()[0]
+def _without_horizon(problem: Problem, setting: Setting) -> Trainer:
+    return ParameterFreeTrainer(
+        problem, setting, ParameterFreeSGD(problem.parameters(), None), with_loss=False
+    )
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Does a run ever end worse than it began? Gradient scales × batch sizes × budgets, at the defaults.
+"""Does a run ever end worse than it began? Gradient scales × batch sizes × budgets; networks with momentum.
 
 Run as ``python -m experiments.robustness``; writes ``experiments/results/robustness.csv``, one row per run.
 """

@@ -8,7 +8,7 @@ import numpy as np
 
 from pfopt.search import bisection, plan, tracking
 from pfopt.search.bisection import BISECT, LOWER, START
-from pfopt.search.state import Bracket, Phase, Run, State
+from pfopt.search.state import Bracket, Config, Phase, Run, State
 
 CONFIG = plan.configure(8000, "train", "linear")
 
@@ -20,11 +20,11 @@ def ended(length: int, mean_sq: float, distance_sq: float) -> Run:
     return run._replace(step=length, grad_sq=squares, distance_sq=distances)
 
 
-def after(state: State, mean_sq: float, certified: bool) -> State:
+def after(state: State, mean_sq: float, certified: bool, config: Config = CONFIG) -> State:
     """The state after a probe that moved twice as far as its certificate asks for, or half as far."""
     step, length = float(plan.step_size(state)), int(state.run_length)
-    asked = CONFIG.alphas[0] * length * mean_sq * step**2
-    return plan.finish(CONFIG, state, ended(length, mean_sq, asked * (4.0 if certified else 0.25)))[0]
+    asked = config.alphas[0] * length * mean_sq * step**2
+    return plan.finish(config, state, ended(length, mean_sq, asked * (4.0 if certified else 0.25)))[0]
 
 
 def seen(bracket: Bracket) -> tuple[Any, ...]:
@@ -66,9 +66,7 @@ def test_longer_probes_may_spend_less_of_the_budget() -> None:
     state = plan.init(config)._replace(initial_step=1.0)
     length = int(state.run_length)
     for certified in (False, False, True):
-        asked = config.alphas[0] * int(state.run_length) * float(plan.step_size(state)) ** 2
-        run = ended(int(state.run_length), 1.0, asked * (4.0 if certified else 0.25))
-        state = plan.finish(config, state, run)[0]
+        state = after(state, 1.0, certified, config)
     assert int(state.spent) == (2 + plan.LENGTHEN) * length
     assert state.phase == Phase.TRAIN
     assert state.bracket.lo == 0

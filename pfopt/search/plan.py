@@ -49,9 +49,7 @@ FIRST_STAGE = 1024  # gradients of the first stage where the horizon is unknown;
 ENDLESS = 2**30  # gradients of a long run that does not decay, and so needs no horizon
 FIRST_STEP = {"certified": 2.0**-20, "train": 2.0**-8}  # of ‖x_0‖/‖g_0‖, or of 1/‖g_0‖ at the origin
 SEARCH_SHARE = 0.25  # of the budget, at most; a search with signal ends far below it
-LENGTHENED_SHARE = (
-    0.125  # likewise, once probes are longer: the long run's own certificate makes up for a low root
-)
+LENGTHENED_SHARE = 0.125  # likewise, once probes are longer: the long run's certificate mends a low root
 LENGTHEN = 4  # probes without signal grow by this factor
 CAPS = {False: (2, 0), True: (1, 0)}  # Config.caps; True where a base such as Adam makes the directions
 UNCAPPED = 64  # doublings: no bound, where the search found none
