@@ -17,9 +17,7 @@ import jax.numpy as jnp
 import optax
 
 import pfopt.optax
-
-SHAPES = [(1024, 1024)] * 20 + [(2048, 1024), (1800, 1024), (1024,), (1024,), (10, 1024)]
-MOMENTUM = 0.9
+from benchmarks.shapes import MOMENTUM, SHAPES
 
 
 def tree(value: float) -> list[jax.Array]:

@@ -1,0 +1,119 @@
+"""Cost of one ``step()`` on a 25M-parameter model, against ``torch.optim.SGD`` with momentum.
+
+Run as ``python -m benchmarks.torch_step``; on a GPU where there is one. Prints, per phase and for three peers, the
+median over pairs of the ratio of times and the memory beyond SGD's in copies of the parameters. Each pair times both,
+in turns, so that a busy machine slows both; several steps at a time, since nothing waits for the device in between.
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from dog import DoG
+from prodigyopt import Prodigy
+from torch import Tensor
+from torch.nn import Parameter
+from torch.optim import SGD, Adam, Optimizer
+
+from benchmarks.shapes import MOMENTUM, SHAPES
+from pfopt.torch import ParameterFreeSGD
+
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+STEPS = 4  # at a time: fewer than a probe of any row below
+SEARCHING = 40_000  # gradients of a run whose search is longer than what is timed
+TRAINING = 400  # of one whose long run is
+
+Factory = Callable[[list[Parameter]], Optimizer]
+
+
+def model() -> list[Parameter]:
+    """Parameters of ones with gradients of a thousandth."""
+    params = [Parameter(torch.ones(shape, device=DEVICE)) for shape in SHAPES]
+    for param in params:
+        param.grad = torch.full_like(param, 1e-3)
+    return params
+
+
+def sgd(params: list[Parameter]) -> Optimizer:
+    """What the others are measured against."""
+    return SGD(params, lr=1e-3, momentum=MOMENTUM)
+
+
+def ours(total_steps: int, *, until: str, **options: Any) -> Factory:
+    """The optimizer in the phase ``until``."""
+
+    def make(params: list[Parameter]) -> Optimizer:
+        optimizer = ParameterFreeSGD(params, total_steps, **options)
+        while optimizer.status().phase != until or optimizer.status().step == 0:
+            optimizer.step()
+        return optimizer
+
+    return make
+
+
+def seconds(optimizer: Optimizer) -> float:
+    """Wall time of ``STEPS`` steps."""
+    _wait()
+    start = time.perf_counter()
+    for _ in range(STEPS):
+        optimizer.step()
+    _wait()
+    return time.perf_counter() - start
+
+
+def ratios(make: Factory, pairs: int) -> list[float]:
+    """Time over SGD's, after two rounds that do not count."""
+    rivals = [make(model()), sgd(model())]
+    found = [[seconds(rival) for rival in rivals] for _ in range(pairs + 2)]
+    return [one / other for one, other in found[2:]]
+
+
+def copies(make: Factory) -> float:
+    """Bytes of the state beyond those of SGD's, in parameters."""
+
+    def size(factory: Factory) -> int:
+        params = model()
+        optimizer = factory(params)
+        optimizer.step()
+        held = [value for param in params for value in optimizer.state[param].values()]
+        return sum(value.nbytes for value in held if isinstance(value, Tensor))
+
+    return (size(make) - size(sgd)) / sum(param.nbytes for param in model())
+
+
+def _wait() -> None:
+    if DEVICE.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--pairs", type=int, default=30)
+    pairs = parser.parse_args().pairs
+    name = (
+        torch.cuda.get_device_name() if DEVICE.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    )
+    print(f"torch {torch.__version__}, {name}, {sum(param.numel() for param in model()):,} parameters")
+    rows: dict[str, Factory] = {
+        "train, searching": ours(SEARCHING, until="search"),
+        "train, long run": ours(TRAINING, until="train"),
+        "with momentum": ours(TRAINING, until="train", momentum=MOMENTUM),
+        'scope "tensor"': ours(TRAINING, until="train", scope="tensor"),
+        "certified": ours(SEARCHING, until="search", plan="certified"),
+        "torch.optim.Adam": lambda params: Adam(params, lr=1e-3),
+        "Prodigy": lambda params: Prodigy(params),
+        "DoG": lambda params: DoG(params),
+    }
+    for row, make in rows.items():
+        limit = (
+            pairs if "long" not in row and "tensor" not in row and "momentum" not in row else min(pairs, 50)
+        )
+        print(f"{row:18} x {statistics.median(ratios(make, limit)):.2f}, + {copies(make):.2f} copies")
+
+
+if __name__ == "__main__":
+    main()

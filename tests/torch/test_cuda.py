@@ -1,0 +1,123 @@
+"""What only a GPU can show; skipped where there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import torch
+
+from pfopt.torch import ParameterFree, ParameterFreeSGD
+from tests.torch.problems import Regression, assert_same, feed_step, run, snapshot
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+
+STEPS = 200
+
+
+def regression(device: str, dtype: torch.dtype = torch.float32) -> Regression:
+    model = Regression(dtype=dtype)
+    model.inputs, model.targets = model.inputs.to(device), model.targets.to(device)
+    return model.to(device)
+
+
+@contextmanager
+def no_waiting() -> Iterator[None]:
+    """Any call that waits for the device raises."""
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("plan", ["train", "certified"])
+def test_a_gpu_takes_the_decisions_of_a_cpu(plan: str, dtype: torch.dtype) -> None:
+    optimizers, losses = [], []
+    for device in ("cpu", "cuda"):
+        model = regression(device, dtype)
+        optimizer = ParameterFreeSGD(model.parameters(), STEPS, plan=plan)
+        run(model, optimizer, STEPS)
+        optimizers.append(optimizer)
+        losses.append(model.full_loss())
+    one, other = ([(r.exponent, r.steps, r.accepted) for r in o.history()] for o in optimizers)
+    assert one == other
+    assert optimizers[1].status().phase == "done"
+    assert losses[1] == pytest.approx(losses[0], rel=0.05)
+    assert losses[1] < regression("cpu", dtype).full_loss()
+
+
+@pytest.mark.parametrize("options", [{}, {"momentum": 0.9}, {"plan": "certified"}, {"scope": "tensor"}])
+def test_only_the_last_step_of_a_run_waits(options: dict[str, Any]) -> None:
+    model = regression("cuda")
+    optimizer = ParameterFreeSGD(model.parameters(), STEPS, **options)
+    feed_step(model, optimizer, 0)
+    waited = 0
+    for step in range(1, STEPS):
+        search = optimizer.param_groups[0]["search"]
+        if search["calls"] + 1 >= search["due"]:
+            feed_step(model, optimizer, step)
+            waited += 1
+        else:
+            with no_waiting():
+                feed_step(model, optimizer, step)
+    assert waited <= len(optimizer.history()) + 2
+
+
+def test_a_captured_long_run_is_that_of_eager_steps() -> None:
+    models = []
+    for captured in (False, True):
+        model = regression("cuda")
+        optimizer = ParameterFreeSGD(model.parameters(), STEPS, capturable=True)
+        graph, step = None, 0
+        while step < STEPS:
+            if captured and optimizer.status().phase == "train":
+                break
+            feed_step(model, optimizer, None)
+            step += 1
+        if captured:
+            graph = torch.cuda.CUDAGraph()
+            optimizer.zero_grad(set_to_none=False)
+            side = torch.cuda.Stream()
+            side.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(side):  # autograd and cuBLAS settle outside the graph
+                for _ in range(3):
+                    optimizer.zero_grad(set_to_none=True)
+                    model.loss().backward()
+            torch.cuda.current_stream().wait_stream(side)
+            optimizer.zero_grad(set_to_none=True)
+            with torch.cuda.graph(graph):
+                model.loss().backward()
+                optimizer.step()
+            for _ in range(step, STEPS):
+                graph.replay()
+        assert optimizer.status().phase == "done"
+        models.append(model)
+    assert models[1].full_loss() == pytest.approx(models[0].full_loss(), rel=1e-4)
+
+
+def test_a_run_resumes_on_the_gpu_bit_for_bit() -> None:
+    whole = regression("cuda")
+    optimizer = ParameterFreeSGD(whole.parameters(), STEPS)
+    run(whole, optimizer, 60)
+    saved = {name: value.cpu() for name, value in snapshot(whole).items()}
+    state = optimizer.state_dict()
+    resumed = regression("cuda")
+    resumed.load_state_dict(saved)
+    other = ParameterFreeSGD(resumed.parameters(), STEPS)
+    other.load_state_dict(state)
+    run(whole, optimizer, STEPS - 60, first=60)
+    run(resumed, other, STEPS - 60, first=60)
+    assert_same(snapshot(whole), snapshot(resumed))
+
+
+def test_around_adam() -> None:
+    model = regression("cuda")
+    before = model.full_loss()
+    optimizer = ParameterFree(torch.optim.AdamW(model.parameters()), STEPS)
+    run(model, optimizer, STEPS)
+    assert optimizer.status().phase == "done"
+    assert model.full_loss() < 0.5 * before
