@@ -118,7 +118,8 @@ def assert_agree(
     [("train", 60), ("train", 200), ("train", 1200), ("certified", 64), ("certified", 200)],
 )
 def test_whole_runs_agree(plan: str, budget: int, schedule: str, losses: bool) -> None:
-    assert_agree(budget, plan=plan, schedule=schedule, losses=losses)
+    """A little noise: exact gradients at a constant step ride the edge of stability, where rounding grows by 1e5."""
+    assert_agree(budget, 0.03, plan=plan, schedule=schedule, losses=losses)
 
 
 @pytest.mark.parametrize("noise", [0.1, 3.0])

@@ -50,6 +50,9 @@ TRACKING = (
     1.5  # 1 is the certificate at alpha = 1, too slow on least squares; 2 overshoots on softmax (NOTES)
 )
 COORDINATE_TRACKING = 0.5  # c of a single coordinate
+COORDINATE_RANGE = (
+    2.0**40
+)  # by how much its step may exceed its tensor's: no product overflows where g vanished
 SCOPE_TRACKING = 1.0  # c of a single group or tensor; 2 ruined 3 of 8 prototype runs
 START = 0.1  # of the displacement of the probe at the root
 BURST = 2000.0  # times the mean ‖g‖²; 2e4 fired too late on heavy-tailed least squares
@@ -164,7 +167,8 @@ def track(
 
     share = track_sq[0] * (age + 1) ** gamma
     weight_sum = xp.where(go, run.weight_sum + share, run.weight_sum)
-    weight = xp.where(weight_sum > 0, share / xp.where(weight_sum > 0, weight_sum, 1.0), 1.0) * go
+    one = xp.ones_like(weight_sum)
+    weight = xp.where(weight_sum > 0, share / xp.where(weight_sum > 0, weight_sum, one), one) * go
 
     run = _add_value(run, value, go & (run.step >= length - tail), xp)
     step = run.step + counts
@@ -179,11 +183,11 @@ def track(
         cuts=run.cuts + explode,
     )
     single = Single(newest, age + 1, start_sq[0], factor)
-    return run, Move(go, explode, factor * steps, xp.where(explode, xp.ones_like(weight), weight)), single
+    return run, Move(go, explode, factor * steps, xp.where(explode, one, weight)), single
 
 
 def coordinate_steps(single: Single, displacement: Any, recent_sq: Any, size: int, xp: Any) -> Any:
-    """Step sizes of single coordinates, shape of ``displacement``.
+    """Step sizes of single coordinates, shape of ``displacement``; to be bounded, see COORDINATE_RANGE.
 
     Args:
         single: what ``track`` said of them all.
@@ -192,10 +196,9 @@ def coordinate_steps(single: Single, displacement: Any, recent_sq: Any, size: in
         size: number of coordinates of the whole parameter vector; each starts with an equal part of r̄*.
         xp: array namespace.
     """
-    total_sq = single.age * recent_sq
-    total_sq = xp.where(total_sq > 0, total_sq, xp.ones_like(total_sq))
-    track = xp.sqrt(xp.maximum(single.start_sq / size, xp.square(displacement)) / total_sq)
-    return single.factor * COORDINATE_TRACKING * track
+    least = xp.finfo(recent_sq.dtype).tiny
+    track_sq = xp.maximum(single.start_sq / size, xp.square(displacement)) / xp.clip(recent_sq, least, None)
+    return (single.factor * COORDINATE_TRACKING / xp.sqrt(single.age)) * xp.sqrt(track_sq)
 
 
 def remeasured(run: Run, single: Single, grad_sq: Any, metric_sq: Any, xp: Any) -> Run:
@@ -208,7 +211,8 @@ def remeasured(run: Run, single: Single, grad_sq: Any, metric_sq: Any, xp: Any) 
         metric_sq: shape=(1 + scopes,), ‖g‖² in that metric.
         xp: array namespace.
     """
-    change = xp.where(xp.isfinite(metric_sq) & (single.share > 0), metric_sq - grad_sq, 0)
+    change = metric_sq - grad_sq
+    change = xp.where(xp.isfinite(metric_sq) & (single.share > 0), change, xp.zeros_like(change))
     return run._replace(recent_sq=run.recent_sq + single.share * change)
 
 

@@ -20,6 +20,10 @@ from pfopt.search.state import AVERAGE, LAST, Config, Outcome, Phase, ProbeRecor
 from pfopt.torch import checks, ending, kernels, memory, runs
 
 
+def _grad(param: Tensor) -> Tensor | None:
+    return param.grad
+
+
 class ParameterFreeSGD(Optimizer):
     r"""SGD that finds its step size: no learning rate to tune, one run of ``total_steps`` gradients.
 
@@ -291,7 +295,7 @@ class ParameterFreeSGD(Optimizer):
         options = self.param_groups[0]
         return options["plan"] == "train" and options["scope"] == "auto" and not self._based
 
-    def _bundles(self) -> list[kernels.Bundle]:
+    def _bundles(self, grad_of: Callable[[Tensor], Tensor | None] = _grad) -> list[kernels.Bundle]:
         config, options = self._config(), self.param_groups[0]
         momentum, coordinates = any(group["momentum"] for group in self.param_groups), self._by_coordinate()
 
@@ -299,7 +303,7 @@ class ParameterFreeSGD(Optimizer):
             state = self.state[param]
             return memory.fill_param_state(state, param, config, momentum=momentum, coordinates=coordinates)
 
-        return kernels.gather(self.param_groups, state_of, foreach=options["foreach"] is not False)
+        return kernels.gather(self.param_groups, state_of, grad_of, foreach=options["foreach"] is not False)
 
     def _swap(self, slot: str) -> None:
         if slot:

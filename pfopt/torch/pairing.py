@@ -28,26 +28,25 @@ class Pairing(NamedTuple):
     ahead: list[Tensor]  # ⟨g, x_0 − x⟩
 
 
-def pair(
-    bundles: list[Bundle], gradients: dict[Tensor, Tensor], sums: list[Tensor] | None, like: Tensor
-) -> Pairing:
-    """Measure one gradient against the directions in p.grad; where it is missing, the products are 0.
+def pair(bundles: list[Bundle], gradients: list[Bundle], sums: list[Tensor] | None, like: Tensor) -> Pairing:
+    """Measure one gradient against the directions; where there is none, the products are 0.
 
     Args:
-        bundles: with the directions.
-        gradients: the gradient of every parameter that has one.
+        bundles: with the directions as their ``grads``.
+        gradients: the same bundles with the gradients.
         sums: of the sequence x_0 − step Σ d, the step size of every bundle; None for the iterates themselves.
         like: the products' dtype and device.
     """
     inner, ahead = [], []
-    for place, bundle in enumerate(bundles):
-        raw = [gradients.get(param) for param in bundle.params]
+    for place, (bundle, raw) in enumerate(zip(bundles, gradients, strict=True)):
+        points = kernels.joined(bundle.points)
+        gradient = kernels.direction(raw, points)
         if sums is None:
-            back = torch._foreach_sub(bundle.slot("anchor"), bundle.points)
+            back = bundle.whole("anchor") - points
         else:
-            back = torch._foreach_mul(bundle.slot("grad_sum"), sums[place].to(bundle.points[0]))
-        inner.append(kernels.inner(raw, kernels.minimised(bundle).grads, like))
-        ahead.append(kernels.inner(raw, list(back), like))
+            back = bundle.whole("grad_sum") * sums[place].to(points)
+        inner.append(kernels.inner(gradient, kernels.direction(bundle, points), bundle.points, like))
+        ahead.append(kernels.inner(gradient, back, bundle.points, like))
     return Pairing(inner, ahead)
 
 
@@ -66,12 +65,16 @@ def grads_sq(search: dict[str, Any], inner: Tensor, directions_sq: Tensor) -> Te
     return (search["unit"] * inner).clamp(min=0)
 
 
-def gained(pairing: Pairing, steps: Sequence[Tensor | list[Tensor]]) -> list[Tensor]:
-    """What a move adds to the squared displacement of each tensor of each bundle, before the unit."""
-    taken = [torch.stack(step) if isinstance(step, list) else step for step in steps]
+def gained(pairing: Pairing, steps: Sequence[Tensor]) -> list[Tensor]:
+    """What a move adds to the squared displacement of each tensor of each bundle, before the unit.
+
+    Args:
+        pairing: of the gradient.
+        steps: of each bundle, the step size of all its tensors, shape=(), or of each, shape=(tensors,).
+    """
     return [
         2 * step * ahead + step.square() * inner
-        for step, inner, ahead in zip(taken, pairing.inner, pairing.ahead, strict=True)
+        for step, inner, ahead in zip(steps, pairing.inner, pairing.ahead, strict=True)
     ]
 
 
@@ -87,7 +90,7 @@ def reach_sq(search: dict[str, Any], gain: Tensor, moved_sq: Tensor, go: Tensor)
     run = search["run"]
     kept = search.get("reach_sq", torch.zeros_like(gain)).to(gain)
     kept = torch.cat([kept, kept.new_zeros(len(gain) - len(kept))])  # groups that were added
-    kept = torch.where(run["step"] == run["origin"], 0, kept)
+    kept = torch.where(run["step"] == run["origin"], torch.zeros_like(kept), kept)
     new = kept + search["unit"] * gain
     search["reach_sq"] = torch.where(go & torch.isfinite(new), new, kept)
-    return torch.where(torch.isfinite(moved_sq), new.clamp(min=0), torch.inf)
+    return torch.where(torch.isfinite(moved_sq), new.clamp(min=0), torch.full_like(moved_sq, torch.inf))

@@ -1,7 +1,6 @@
 """What one gradient does: kernels and search put together, without reading the device."""
 # pyright: reportPrivateImportUsage=false
 
-import itertools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -40,18 +39,18 @@ class Work(NamedTuple):
             self.groups, self.bundles, memory.rho(self.search, self.groups), squares, power
         )
 
-    def reach_sq(self, reaches: list[Tensor], steps: Sequence[Tensor | list[Tensor]], move: Move) -> Tensor:
-        """r̄² after a move, shape=(1 + scopes,), from ‖x − x_0‖² and the step size of each tensor."""
+    def reach_sq(self, reaches: list[Tensor], steps: Sequence[Tensor], move: Move) -> Tensor:
+        """r̄² after a move, shape=(1 + scopes,), from ‖x − x_0‖² and the step size of each bundle's tensors."""
         moved_sq = self.by_scope(reaches, -1)
         if self.pairing is None:
             return moved_sq
         gain = self.by_scope(pairing.gained(self.pairing, steps), -1)
         return pairing.reach_sq(self.search, gain, moved_sq, move.go)
 
-    def minimised(self, bundle: Bundle) -> Bundle:
-        """The bundle with the gradients of the objective that is minimised, weight decay included."""
+    def direction(self, bundle: Bundle, points: Tensor) -> Tensor:
+        """The gradient of the objective that is minimised, weight decay included, as one vector."""
         decay = self.groups[bundle.group]["weight_decay"]
-        return kernels.minimised(bundle, decay, self.options["maximize"])
+        return kernels.direction(bundle, points, decay, self.options["maximize"])
 
 
 class Gradient(NamedTuple):
@@ -62,7 +61,7 @@ class Gradient(NamedTuple):
     counts: Tensor  # shape=(), bool; False for an exact zero before the first signal, and after the run's end
 
 
-def paired(work: Work, gradients: dict[Tensor, Tensor]) -> Work:
+def paired(work: Work, gradients: list[Bundle]) -> Work:
     """The same work on a base's directions, which p.grad holds, and on the gradients that they come from."""
     sums = None
     if work.config.plan == "certified" and work.config.schedule == "linear":
@@ -76,9 +75,9 @@ def take(work: Work, loss: Tensor | float | None) -> None:
     """Take one gradient; its end is for ``ending.finish`` to see."""
     search, like = work.search, work.search["initial_step"]
     state, run = memory.load_state(search), Run(**search["run"])
-    sq = raw_sq = work.by_scope([kernels.grads_sq(kernels.minimised(b), like) for b in work.bundles], 1)
+    sq = raw_sq = work.by_scope([kernels.raw_norms_sq(bundle, like) for bundle in work.bundles], 1)
     if any(group["weight_decay"] for group in work.groups):
-        sq = work.by_scope([kernels.grads_sq(work.minimised(b), like) for b in work.bundles], 1)
+        sq = work.by_scope([_norms_sq(work, bundle) for bundle in work.bundles], 1)
     if work.pairing is not None:
         sq = pairing.grads_sq(search, work.by_scope(work.pairing.inner, 1), sq)
     begun = like != 0
@@ -113,26 +112,29 @@ def _probe(work: Work, gradient: Gradient, state: State, run: Run) -> Run:
     run, move = tracking.probe(run, *gradient, step_size=step_size, patience=patience, xp=torch)
     search["step_size"].copy_(step_size)
     rho = memory.rho(search, work.groups)
-
-    def moved(bundle: Bundle) -> list[Tensor]:
-        return kernels.moved(work.minimised(bundle), bundle.points, step_size * rho[bundle.group])
-
     reaches = []
     for bundle in work.bundles:
+        points, rate = kernels.joined(bundle.points), rho[bundle.group]
+        direction, here = work.direction(bundle, points), _beside(points, move)
         if certified and memory.averages(work.config):
-            kernels.lerp(bundle.slot("average"), bundle.points, move.weight)
+            average = kernels.lerp(bundle.whole("average"), points, here.weight)
+            kernels.store(average, bundle.slot("average"))
+        new = kernels.stepped(points, direction * step_size.to(points), rate)
         if schedule == "linear":
-            sums = kernels.accumulate(work.minimised(bundle), move.go)
-            reaches.append(kernels.scaled_norms_sq(sums, full_step * rho[bundle.group], like))
+            grad_sum = bundle.whole("grad_sum")
+            grad_sum = torch.where(here.go, grad_sum + direction, grad_sum)
+            kernels.store(grad_sum, bundle.slot("grad_sum"))
+            reach = grad_sum * (full_step * rate).to(points)
         else:
-            reaches.append(kernels.displacements_sq(moved(bundle), bundle.slot("anchor"), like))
+            reach = new - bundle.whole("anchor")
+        reach_sq = kernels.norms_sq(reach, bundle.points, like)
+        reaches.append(reach_sq)
+        keep = here.go & torch.isfinite(reach_sq.sum()).to(points.device)
+        kernels.store(torch.where(keep, new, points), bundle.points)
+        kernels.write_back(bundle)
     measured = full_step if schedule == "linear" else step_size
     steps = [measured * rho[bundle.group] for bundle in work.bundles]
-    run, keep = tracking.moved(run, move, work.reach_sq(reaches, steps, move), torch)
-    for bundle in work.bundles:
-        kernels.select(keep, moved(bundle), bundle.points)
-        kernels.write_back(bundle)
-    return run
+    return tracking.moved(run, move, work.reach_sq(reaches, steps, move), torch)[0]
 
 
 def _full_step(search: dict[str, Any]) -> Tensor:
@@ -147,7 +149,8 @@ def _latch(work: Work, gradient: Gradient) -> None:
     for bundle in work.bundles:
         kernels.select(waiting, bundle.points, bundle.slot("anchor"))
     kernels.select(waiting, work.buffers, work.search["buffers"])
-    anchor_sq = work.by_scope([kernels.norms_sq(bundle.points, first) for bundle in work.bundles], 1)[0]
+    squares = [kernels.norms_sq(kernels.joined(b.points), b.points, first) for b in work.bundles]
+    anchor_sq = work.by_scope(squares, 1)[0]
     found = plans.first_step(work.config, anchor_sq, gradient.sq[0], torch)
     good = waiting & gradient.counts & torch.isfinite(gradient.sq[0])
     kernels.select(good, [found], [first])
@@ -173,51 +176,93 @@ def _train(work: Work, gradient: Gradient, state: State, run: Run) -> Run:
         xp=torch,
     )
     search["step_size"].copy_(move.steps[0])
-    share = plans.interpolation(work.config)
-    places = itertools.accumulate((len(bundle.params) for bundle in work.bundles), initial=1)
-    steps = [
-        scopes.step_sizes(options["scope"], move.steps * work.groups[bundle.group]["lr"], bundle, place)
-        for bundle, place in zip(work.bundles, places, strict=False)
+    steps = scopes.step_sizes(options["scope"], move.steps, work.bundles)
+    measured = [
+        _glide(work, bundle, step, move, single, age)
+        for bundle, step in zip(work.bundles, steps, strict=True)
     ]
-
-    reaches, squares = [], []
-    for bundle, step in zip(work.bundles, steps, strict=True):
-        momentum, nesterov = (work.groups[bundle.group][name] for name in ("momentum", "nesterov"))
-        iterates = kernels.extrapolated(bundle, share)
-        direction = work.minimised(bundle)
-        ratios = None
-        if work.coordinates:
-            kernels.update_squares(direction, single.share)
-            ratios = _coordinate_ratios(work, bundle, iterates, single, step)
-            squares.append(kernels.grads_sq(direction, run.grad_sq, ratios))
-            step = kernels.scaled(ratios, step)
-        if momentum:
-            kernels.update_momentum(direction, move.go, momentum * (age > 0).to(age), momentum)
-            direction = kernels.momentum_direction(direction, momentum, nesterov)
-        new = kernels.moved(direction, iterates, step)
-        reach_sq = kernels.displacements_sq(new, bundle.slot("anchor"), run.grad_sq, ratios)
-        reaches.append(reach_sq)
-        kernels.select(move.go & torch.isfinite(reach_sq.sum()), new, iterates)
-        kernels.lerp(iterates, bundle.slot("anchor"), move.explode)
-        if memory.averages(work.config):
-            kernels.lerp(bundle.slot("average"), iterates, move.weight)
-        kernels.interpolate(bundle, iterates, share, move.go | move.explode)
-        kernels.write_back(bundle)
+    reaches, squares = [reach_sq for reach_sq, _ in measured], [metric_sq for _, metric_sq in measured]
     kernels.select(move.explode, search["buffers"], work.buffers)
     if work.coordinates:
         run = tracking.remeasured(run, single, gradient.sq, work.by_scope(squares, 1), torch)
+    rates = [work.groups[bundle.group]["lr"] for bundle in work.bundles]
+    steps = [step * rate for step, rate in zip(steps, rates, strict=True)]
     return tracking.moved(run, move, work.reach_sq(reaches, steps, move), torch)[0]
 
 
-def _coordinate_ratios(
-    work: Work, bundle: Bundle, iterates: list[Tensor], single: Single, steps: Tensor | list[Tensor]
-) -> list[Tensor]:
-    """By how much each coordinate's step size exceeds its tensor's; 1 where its own is smaller."""
-    rate = work.groups[bundle.group]["lr"]
-    gap = kernels.joined(torch._foreach_sub(iterates, bundle.slot("anchor")))
-    recent_sq = kernels.joined(bundle.slot("recent_sq"))
-    own = rate * tracking.coordinate_steps(single, gap, recent_sq, work.coordinates, torch)
-    parts = kernels.parted(own, iterates)
-    return [
-        torch.where(step > 0, part / step, 1).clamp(min=1) for part, step in zip(parts, steps, strict=True)
-    ]
+def _glide(
+    work: Work, bundle: Bundle, steps: Tensor, move: Move, single: Single, age: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Move a bundle by the steps of its tensors, shape=() or (tensors,), or of its coordinates where these are larger.
+
+    Returns:
+        ‖x − x_0‖² after the move and, where coordinates move on their own, ‖g‖², shape=(tensors,) each: in the
+        metric in which the tensors moved.
+    """
+    rate, share = work.groups[bundle.group]["lr"], plans.interpolation(work.config)
+    like, scalar, averages = bundle.points, move.weight, memory.averages(work.config)
+    points, anchor = kernels.joined(like), bundle.whole("anchor")
+    average = bundle.whole("average") if averages else points
+    iterates = kernels.extrapolated(points, average, share)
+    gradient = work.direction(bundle, points)
+    move, single, steps = _beside(points, move), _beside(points, single), steps.to(points)
+    direction = _with_momentum(work, bundle, gradient, move.go, age.to(points))
+
+    if work.coordinates:
+        steps = steps.clamp(min=torch.finfo(points.dtype).tiny)
+        taken = _coordinate_steps(work, bundle, iterates - anchor, gradient, steps, single)
+        new = kernels.stepped(iterates, direction * taken, rate)
+        metric_sq = kernels.sums(gradient.square().mul_(taken), like, scalar) / steps.to(scalar)
+        reach_sq = kernels.sums((new - anchor).square_().div_(taken), like, scalar) * steps.to(scalar)
+    else:
+        new = kernels.stepped(iterates, kernels.scaled(direction, steps, like), rate)
+        reach_sq, metric_sq = kernels.norms_sq(new - anchor, like, scalar), scalar
+
+    keep = move.go & torch.isfinite(reach_sq.sum()).to(points.device)
+    iterates = kernels.lerp(torch.where(keep, new, iterates), anchor, move.explode)
+    if averages:
+        average = kernels.lerp(average, iterates, move.weight)
+        kernels.store(average, bundle.slot("average"))
+    new = kernels.interpolated(iterates, average, share)
+    kernels.store(torch.where(move.go | move.explode, new, points), like)
+    kernels.write_back(bundle)
+    return reach_sq, metric_sq
+
+
+def _coordinate_steps(
+    work: Work, bundle: Bundle, displacement: Tensor, gradient: Tensor, steps: Tensor, single: Single
+) -> Tensor:
+    """The step size of each coordinate, at least that of its tensor; counts the gradient in the slot "recent_sq"."""
+    recent_sq = bundle.whole("recent_sq")
+    if bundle.grads:
+        mean = kernels.lerp(recent_sq, gradient.square(), single.share)
+        recent_sq = torch.where(single.share > 0, mean, recent_sq)
+        kernels.store(recent_sq, bundle.slot("recent_sq"))
+    own = tracking.coordinate_steps(single, displacement, recent_sq, work.coordinates, torch)
+    return kernels.bounded(own, steps, tracking.COORDINATE_RANGE, bundle.points)
+
+
+def _with_momentum(work: Work, bundle: Bundle, gradient: Tensor, go: Tensor, age: Tensor) -> Tensor:
+    """The direction v = m v + (1 − m) g, or (1 − m) g + m v for Nesterov; zero where there is no gradient."""
+    momentum, nesterov = (work.groups[bundle.group][name] for name in ("momentum", "nesterov"))
+    if not (momentum and bundle.grads):
+        return gradient
+    velocity = bundle.whole("momentum_buffer")
+    decay = momentum * (age > 0).to(velocity)  # 0 at the first gradient of a stretch
+    velocity = torch.where(go, (decay * velocity).add(gradient, alpha=1 - momentum), velocity)
+    kernels.store(velocity, bundle.slot("momentum_buffer"))
+    return (momentum * velocity).add(gradient, alpha=1 - momentum) if nesterov else velocity
+
+
+def _beside(points: Tensor, record: Any) -> Any:
+    """The record's tensors on the device of ``points``."""
+    return type(record)(*(x.to(points.device) if isinstance(x, Tensor) else x for x in record))
+
+
+def _norms_sq(work: Work, bundle: Bundle) -> Tensor:
+    """‖g‖² of each tensor of a bundle, weight decay included; 0 where there is no gradient."""
+    like = work.search["initial_step"]
+    if not bundle.grads:
+        return like.new_zeros(len(bundle.params))
+    direction = work.direction(bundle, kernels.joined(bundle.points))
+    return kernels.norms_sq(direction, bundle.points, like)

@@ -52,14 +52,39 @@ def by_scope(
         group_of = [b.group for b in bundles]
         parts = [[s for s, group in zip(sums, group_of, strict=True) if group == g] for g in range(scopes)]
         return torch.cat([whole, torch.stack([torch.stack(part).sum() for part in parts])])
-    return torch.cat([whole, *weighted])
+    return torch.cat([whole, by_place(bundles, weighted)])
 
 
-def step_sizes(scope: str, steps: Tensor, bundle: Bundle, place: int) -> Tensor | list[Tensor]:
-    """The entries of ``steps``, shape=(1 + scopes,), that move ``bundle``; ``place`` is its first one's."""
+def by_place(bundles: list[Bundle], values: list[Tensor]) -> Tensor:
+    """What each bundle has of its tensors, summed up by parameter: shape=(parameters,), in their order."""
+    places = [place for bundle in bundles for place in bundle.places]
+    if places == list(range(len(places))):
+        return torch.cat(values)
+    found: dict[int, Tensor] = {}
+    for place, value in zip(places, torch.cat(values).unbind(), strict=True):
+        found[place] = found[place] + value if place in found else value
+    return torch.stack([found[place] for place in sorted(found)])
+
+
+def step_sizes(scope: str, steps: Tensor, bundles: list[Bundle]) -> list[Tensor]:
+    """The step sizes that move each bundle: one for all of its tensors, shape=(), or shape=(tensors,).
+
+    Args:
+        scope: one of ``SCOPES``.
+        steps: shape=(1 + scopes,), those of the whole and of each scope.
+        bundles: of all parameters.
+    """
     if scope == "global":
-        return steps[0]
+        return [steps[0]] * len(bundles)
     if scope == "group":
-        return steps[1 + bundle.group]
-    own = list(steps[place : place + len(bundle.params)])
-    return own if scope == "tensor" else [torch.maximum(steps[0], each) for each in own]
+        return [steps[1 + bundle.group] for bundle in bundles]
+    steps = steps[1:] if scope == "tensor" else torch.maximum(steps[0], steps[1:])
+    return [_at(steps, bundle.places) for bundle in bundles]
+
+
+def _at(values: Tensor, places: list[int]) -> Tensor:
+    """Some of the values; an index made on the host would make the device wait."""
+    first, last = places[0], places[-1]
+    if places == list(range(first, last + 1)):
+        return values[first : last + 1]
+    return torch.stack([values[place] for place in places])

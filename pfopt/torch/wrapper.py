@@ -136,7 +136,7 @@ class ParameterFree(ParameterFreeSGD):
 
     def _work(self, search: dict[str, Any]) -> runs.Work:
         work = super()._work(search)
-        return runs.paired(work, self._gradients) if self._gradients else work
+        return runs.paired(work, self._bundles(self._gradients.get)) if self._gradients else work
 
     @contextmanager
     def _directed(self, search: dict[str, Any]) -> Iterator[None]:
@@ -147,13 +147,14 @@ class ParameterFree(ParameterFreeSGD):
         like = search["initial_step"]
         params = [param for param in _params(self) if param.grad is not None]
         grads = [param.grad for param in params if param.grad is not None]
-        raw_sq = kernels.norms_sq([kernels.dense(grad) for grad in grads], like).sum()
+        raw_sq = torch.stack([kernels.grad_norms_sq([kernels.dense(grad)], like) for grad in grads]).sum()
         good = torch.isfinite(raw_sq)
         for param, grad in zip(params, grads, strict=True):
-            param.grad = torch.where(good.to(grad.device), grad, 0) if not grad.is_sparse else grad
+            if not grad.is_sparse:
+                param.grad = torch.where(good.to(grad.device), grad, torch.zeros_like(grad))
         moves = self._moves(params)
         begun = (raw_sq != 0) | (like != 0)
-        factor = torch.where(good, begun.to(like), torch.nan)
+        factor = torch.where(good, begun.to(like), torch.full_like(like, torch.nan))
         directions = [move * factor.to(move.device, _real(move.dtype)) for move in moves]
         ascending = {p for group in self.base.param_groups if group.get("maximize") for p in group["params"]}
         self._gradients = {

@@ -10,7 +10,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from pfopt.torch import ParameterFreeSGD
+from pfopt.torch import ParameterFree, ParameterFreeSGD
 from tests.torch.problems import Regression
 
 READING_OPERATORS = {
@@ -63,7 +63,7 @@ class CountOperators(TorchDispatchMode):
 
 
 class CountMethods(TorchFunctionMode):
-    """Methods that on the CPU read memory without an operator: `tolist`, `numpy`, …"""
+    """What waits for a device without an operator: `tolist`, `numpy`, and the number that `where` copies to it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -72,6 +72,8 @@ class CountMethods(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if getattr(func, "__name__", "") in READING_METHODS:
             self.reads.append(func.__name__)
+        if func is torch.where and not all(isinstance(arg, torch.Tensor) for arg in args):
+            self.reads.append("where of a number")
         return func(*args, **(kwargs or {}))
 
 
@@ -99,6 +101,7 @@ def reads_of(action: Callable[[], Any]) -> list[str]:
         lambda t: int(t),
         lambda t: t in (torch.zeros(()),),
         lambda t: torch.where(t > 0),
+        lambda t: torch.where(t > 0, t, 1.0),
     ],
 )
 def test_the_counters_see_a_read(read: Callable[[torch.Tensor], Any]) -> None:
@@ -111,7 +114,7 @@ def test_the_counters_see_nothing_else() -> None:
 
     def compute() -> None:
         norm = torch.nn.utils.get_total_norm(values)
-        values[1].mul_(torch.where(norm > 1, 0.5, 2.0))
+        values[1].mul_(torch.where(norm > 1, norm / 2, norm * 2))
         values[0].addcmul_(values[0], norm)
 
     assert reads_of(compute) == []
@@ -131,6 +134,7 @@ CASES: dict[str, tuple[dict[str, Any], str, int]] = {
     "certified, linear": ({"plan": "certified", "schedule": "linear"}, "loss", 128),
     "unknown horizon": ({"total_steps": None}, "gradients", 300),
     "buffers": ({"buffers": True}, "gradients", 150),
+    "around a base": ({"base": True}, "loss", 150),
 }
 
 
@@ -142,7 +146,11 @@ def test_step_reads_only_at_the_end_of_a_run(name: str, foreach: bool | None) ->
     if "buffers" in kwargs:
         kwargs["buffers"] = list(model.buffers())
     sign = -1.0 if kwargs.get("maximize", False) else 1.0
-    optimizer = ParameterFreeSGD([{"params": [param]} for param in model.parameters()], **kwargs)
+    groups = [{"params": [param]} for param in model.parameters()]
+    if kwargs.pop("base", False):
+        optimizer: ParameterFreeSGD = ParameterFree(torch.optim.SGD(groups, lr=1.0), **kwargs)
+    else:
+        optimizer = ParameterFreeSGD(groups, **kwargs)
     reading_steps = []
 
     def where() -> tuple[str, int, int]:
