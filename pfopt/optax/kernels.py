@@ -77,17 +77,29 @@ def norms_sq(leaves: list[jax.Array], scope: str, dtype: Any) -> jax.Array:
 
 def weighted_sq(leaves: list[jax.Array], weights: list[jax.Array], dtype: Any) -> jax.Array:
     """The sum of weight |x|² over each leaf, shape=(leaves,), real; weights of shape=() or that of the leaf."""
-    found = [jnp.sum(_abs_sq(leaf, dtype) * weight) for leaf, weight in zip(leaves, weights, strict=True)]
-    return jnp.stack(found) if found else jnp.zeros(0, dtype)
+    return sums([_abs_sq(x, dtype) * weight for x, weight in zip(leaves, weights, strict=True)], dtype)
 
 
-def can_hold(params: list[jax.Array], points: list[jax.Array]) -> jax.Array:
-    """Whether the dtypes of half-precision parameters hold the points, shape=(leaves,); True for others."""
-    held = [
-        jnp.all(jnp.isfinite(_round(x, leaf.dtype))) if is_half(leaf) else jnp.asarray(True)
-        for x, leaf in zip(points, params, strict=True)
-    ]
-    return jnp.stack(held) if held else jnp.zeros(0, bool)
+def squared_gaps(
+    points: list[jax.Array],
+    anchors: list[jax.Array],
+    weights: list[jax.Array],
+    params: list[jax.Array],
+    dtype: Any,
+) -> list[jax.Array]:
+    """Weight |x − x_0|² of every entry; infinite where the parameter's dtype cannot hold x."""
+    found = []
+    for x, x0, weight, leaf in zip(points, anchors, weights, params, strict=True):
+        gap_sq = _abs_sq(x - x0, dtype) * weight
+        if is_half(leaf):
+            gap_sq = jnp.where(jnp.isfinite(_round(x, leaf.dtype)), gap_sq, jnp.inf)
+        found.append(gap_sq)
+    return found
+
+
+def sums(leaves: list[jax.Array], dtype: Any) -> jax.Array:
+    """The sum over each leaf, shape=(leaves,)."""
+    return jnp.stack([jnp.sum(leaf) for leaf in leaves]) if leaves else jnp.zeros(0, dtype)
 
 
 def products(ones: list[jax.Array], others: list[jax.Array], dtype: Any) -> jax.Array:

@@ -96,7 +96,6 @@ def take(
         old = _iterates(options, held[0], gradient)
         state, new, each = _move(options, held[0], turn, gradient, old, held[0].anchor)
         run, _ = tracking.moved(state.run, turn.move, _reach_sq(options, state, each), jnp)
-        new = [jnp.where(jnp.isfinite(sq), a, b) for sq, a, b in zip(each, new, old, strict=True)]
         average = kernels.lerp(state.average, new, turn.weight)
         new = kernels.interpolated(new, average, plans.interpolation(options.config), turn.training)
         return state._replace(run=run, average=average), kernels.subtract(new, gradient.points)
@@ -231,6 +230,7 @@ def _move(
     """Where the gradient moves the iterates ``old``, and how far each is from the anchor then.
 
     The distances, shape=(leaves,), are ‖x − x_0‖² in the metric of ``tracking``; infinite where a leaf cannot hold x.
+    An entry whose own part of it is not finite stays where it was: to ask for the sum would cost a pass of its own.
     """
     directions, dtype = gradient.directions, gradient.sq.dtype
     if state.velocity:
@@ -241,17 +241,18 @@ def _move(
             velocity = kernels.velocities(velocity, directions, options.momentum, options.momentum)
         directions = kernels.select(turn.training, velocity, directions)
     steps = kernels.own_steps(turn.move.steps, options.scope, len(directions))
-    ratios = [jnp.ones((), dtype) for _ in steps]
+    taken = steps = [jnp.maximum(step, jnp.finfo(dtype).tiny) for step in steps]
     if turn.single is not None and state.recent_sq:
-        state, ratios = _coordinate_ratios(options, state, turn, turn.single, gradient, old, steps)
-        metric_sq = kernels.by_scope(kernels.weighted_sq(gradient.directions, ratios, dtype), options.scope)
+        state, taken = _coordinate_steps(options, state, turn, turn.single, gradient, old, steps)
+        metric_sq = kernels.weighted_sq(gradient.directions, taken, dtype) / jnp.stack(steps)
+        metric_sq = kernels.by_scope(metric_sq, options.scope)
         run = tracking.remeasured(state.run, turn.single, gradient.sq, metric_sq, jnp)
         state = state._replace(run=run)
-    moves = kernels.moves(directions, [step * ratio for step, ratio in zip(steps, ratios, strict=True)])
-    new = kernels.select(turn.move.go, kernels.add(old, moves), old)
-    gaps = kernels.subtract(new, anchor)
-    each = kernels.weighted_sq(gaps, [1 / ratio for ratio in ratios], dtype)
-    return state, new, jnp.where(kernels.can_hold(gradient.params, new), each, jnp.inf)
+    new = kernels.select(turn.move.go, kernels.add(old, kernels.moves(directions, taken)), old)
+    shares = [step / own for step, own in zip(steps, taken, strict=True)]
+    reach = kernels.squared_gaps(new, anchor, shares, gradient.params, dtype)
+    new = [jnp.where(jnp.isfinite(term), x, x0) for term, x, x0 in zip(reach, new, old, strict=True)]
+    return state, new, kernels.sums(reach, dtype)
 
 
 def _reach_sq(options: Options, state: ParameterFreeState, each: jax.Array) -> jax.Array:
@@ -266,7 +267,7 @@ def _reach_sq(options: Options, state: ParameterFreeState, each: jax.Array) -> j
     return jnp.where(jnp.isfinite(reach_sq[0]), known, jnp.inf)
 
 
-def _coordinate_ratios(
+def _coordinate_steps(
     options: Options,
     state: ParameterFreeState,
     turn: Turn,
@@ -275,7 +276,7 @@ def _coordinate_ratios(
     old: list[jax.Array],
     steps: list[jax.Array],
 ) -> tuple[ParameterFreeState, list[jax.Array]]:
-    """By how much each coordinate's step size exceeds its leaf's; 1 where its own is smaller, and in the search."""
+    """The step size of each coordinate, at least that of its leaf; that in the search."""
     share = jnp.where(turn.training, single.share, 0)
     squares = [kernels.abs_sq(leaf) for leaf in gradient.directions]
     recent_sq = kernels.lerp(state.recent_sq, squares, share)
@@ -283,9 +284,9 @@ def _coordinate_ratios(
     for step, x, x0, square in zip(steps, old, state.anchor, recent_sq, strict=True):
         scalars = jax.tree.map(lambda scalar, like=square: jnp.asarray(scalar, like.dtype), single)
         own = tracking.coordinate_steps(scalars, jnp.abs(x - x0), square, size, jnp)
-        usable = turn.training & (step > 0)
-        ratio = own / jnp.where(usable, step, 1).astype(square.dtype)
-        found.append(jnp.where(usable, jnp.maximum(ratio, 1), 1))
+        least = jnp.maximum(step.astype(square.dtype), jnp.finfo(square.dtype).tiny)
+        most = jnp.where(turn.training, tracking.COORDINATE_RANGE, 1.0).astype(square.dtype) * least
+        found.append(jnp.clip(own, least, most))
     return state._replace(recent_sq=recent_sq), found
 
 

@@ -50,7 +50,9 @@ def test_the_iterate_behind_half_precision(dtype: Any) -> None:
 def test_half_precision_cannot_hold_what_wide_parameters_can() -> None:
     points = [jnp.array([1.0, 1e5])] * 3
     params = [jnp.zeros(2, jnp.float16), jnp.zeros(2, jnp.bfloat16), jnp.zeros(2)]
-    assert kernels.can_hold(params, points).tolist() == [False, True, True]
+    reach = kernels.squared_gaps(points, [jnp.zeros(2)] * 3, [jnp.ones(())] * 3, params, jnp.float32)
+    assert [bool(jnp.isfinite(leaf).all()) for leaf in reach] == [False, True, True]
+    np.testing.assert_allclose(kernels.sums(reach, jnp.float32), [jnp.inf, 1e10, 1e10])
 
 
 def test_examples_of_the_docstrings() -> None:
