@@ -192,7 +192,9 @@ def grad_norms_sq(grads: list[Tensor], scalar: Tensor) -> Tensor:
 
 def copy(new: list[Tensor], old: list[Tensor]) -> None:
     """Old = new."""
-    if old:
+    if len(old) == 1:
+        old[0].copy_(new[0])  # a DTensor knows no more
+    elif old:
         torch._foreach_copy_(old, new)
 
 
@@ -219,7 +221,7 @@ def select(condition: Tensor, new: list[Tensor], old: list[Tensor]) -> None:
 def write_back(bundle: Bundle) -> None:
     """Round the float32 iterates into half-precision parameters; others are their own iterate."""
     if bundle.params[0].dtype in HALF:
-        torch._foreach_copy_(bundle.params, bundle.points)
+        copy(bundle.points, bundle.params)
 
 
 def dense(grad: Tensor) -> Tensor:

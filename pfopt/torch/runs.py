@@ -255,8 +255,14 @@ def _with_momentum(work: Work, bundle: Bundle, gradient: Tensor, go: Tensor, age
 
 
 def _beside(points: Tensor, record: Any) -> Any:
-    """The record's tensors on the device of ``points``."""
-    return type(record)(*(x.to(points.device) if isinstance(x, Tensor) else x for x in record))
+    """The record's tensors on the device of ``points``, numbers in their dtype: float64 would win over a 0-dim x."""
+
+    def moved(value: Any) -> Any:
+        if not isinstance(value, Tensor):
+            return value
+        return value.to(points) if value.is_floating_point() else value.to(points.device)
+
+    return type(record)(*map(moved, record))
 
 
 def _norms_sq(work: Work, bundle: Bundle) -> Tensor:

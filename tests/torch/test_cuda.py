@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+from pfopt.search.state import Phase
 from pfopt.torch import ParameterFree, ParameterFreeSGD
 from tests.torch.problems import Regression, assert_same, feed_step, run, snapshot
 
@@ -61,6 +63,8 @@ def test_only_the_last_step_of_a_run_waits(options: dict[str, Any]) -> None:
     waited = 0
     for step in range(1, STEPS):
         search = optimizer.param_groups[0]["search"]
+        if search["state"]["phase"] == Phase.DONE:
+            break
         if search["calls"] + 1 >= search["due"]:
             feed_step(model, optimizer, step)
             waited += 1
@@ -107,7 +111,7 @@ def test_a_run_resumes_on_the_gpu_bit_for_bit() -> None:
     optimizer = ParameterFreeSGD(whole.parameters(), STEPS)
     run(whole, optimizer, 60)
     saved = {name: value.cpu() for name, value in snapshot(whole).items()}
-    state = optimizer.state_dict()
+    state = copy.deepcopy(optimizer.state_dict())
     resumed = regression("cuda")
     resumed.load_state_dict(saved)
     other = ParameterFreeSGD(resumed.parameters(), STEPS)

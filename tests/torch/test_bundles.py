@@ -1,0 +1,73 @@
+"""How tensors are joined to bundles and cut into pieces changes nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch.nn import Parameter
+
+from pfopt.torch import ParameterFree, ParameterFreeSGD, kernels
+
+STEPS = 80
+SHAPES = [(4, 3, 2, 2), (), (7,), (5, 5), (1,)]
+RUNS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "momentum": {"momentum": 0.9, "nesterov": True, "weight_decay": 0.01},
+    "scope of tensors": {"scope": "tensor"},
+    "scope of groups": {"scope": "group"},
+    "one scope": {"scope": "global", "average": "last"},
+    "certified": {"plan": "certified", "schedule": "constant"},
+    "certified, linear": {"plan": "certified", "schedule": "linear"},
+}
+
+
+def trained(kwargs: dict[str, Any], dtype: torch.dtype, *, adam: bool = False) -> list[torch.Tensor]:
+    """Parameters, one of them in another memory format, and one without gradients in every third step."""
+    draw = torch.Generator().manual_seed(0)
+    params = [
+        Parameter(torch.randn(shape, generator=draw, dtype=torch.float64).to(dtype)) for shape in SHAPES
+    ]
+    params[0] = Parameter(params[0].detach().to(memory_format=torch.channels_last))
+    groups: list[dict[str, Any]] = [{"params": params[:2]}, {"params": params[2:], "lr": 0.5}]
+    targets = [param.detach() + 1 for param in params]
+    if adam:
+        groups[0]["lr"] = 1.0
+        optimizer: ParameterFreeSGD = ParameterFree(torch.optim.Adam(groups), STEPS, **kwargs)
+    else:
+        optimizer = ParameterFreeSGD(groups, STEPS, **kwargs)
+    for step in range(STEPS):
+        for place, (param, target) in enumerate(zip(params, targets, strict=True)):
+            noise = torch.randn(param.shape, generator=draw, dtype=torch.float64).to(param.dtype)
+            param.grad = None if place == 3 and step % 3 == 0 else param.detach() - target + 0.1 * noise
+        optimizer.step()
+    return [param.detach() for param in params]
+
+
+@pytest.mark.parametrize("full", [2, 5, 1000])
+@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.complex128])
+def test_pieces_move_as_their_tensors_do(
+    monkeypatch: pytest.MonkeyPatch, name: str, dtype: torch.dtype, full: int
+) -> None:
+    whole = trained({"foreach": False, **RUNS[name]}, dtype)
+    monkeypatch.setitem(kernels.FULL, "cpu", full)
+    for one, other in zip(trained(RUNS[name], dtype), whole, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize("full", [5, 1000])
+def test_pieces_of_a_base_move_as_their_tensors_do(monkeypatch: pytest.MonkeyPatch, full: int) -> None:
+    whole = trained({"foreach": False}, torch.float64, adam=True)
+    monkeypatch.setitem(kernels.FULL, "cpu", full)
+    for one, other in zip(trained({}, torch.float64, adam=True), whole, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_a_bundle_is_no_longer_than_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(kernels.FULL, "cpu", 10)
+    param = Parameter(torch.zeros(33))
+    bundles = kernels.gather([{"params": [param]}], lambda _: {}, lambda param: param.grad, foreach=True)
+    assert [bundle.points[0].numel() for bundle in bundles] == [10, 10, 10, 3]
+    assert all(bundle.points[0].data_ptr() >= param.data_ptr() for bundle in bundles)

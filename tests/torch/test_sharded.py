@@ -1,0 +1,78 @@
+"""Parameters that are split over processes (DTensor, as fully_shard makes them) move as whole ones do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.tensor import Shard, distribute_tensor
+from torch.multiprocessing.spawn import spawn
+from torch.nn import Parameter
+
+from pfopt.torch import ParameterFree, ParameterFreeSGD
+
+PROCESSES, STEPS = 2, 80
+SHAPES = [(5, 3), (4,), (1, 2)]
+RUNS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "momentum": {"momentum": 0.9, "weight_decay": 0.01},
+    "one scope": {"scope": "global"},
+    "certified": {"plan": "certified", "schedule": "constant"},
+    "certified, linear": {"plan": "certified"},
+    "half precision": {"dtype": torch.bfloat16},
+    "around Adam": {"adam": True},
+}
+
+
+def trained(
+    place: Any, dtype: torch.dtype = torch.float64, adam: bool = False, **kwargs: Any
+) -> list[Tensor]:
+    """Least squares with noise; ``place`` puts a tensor where it belongs."""
+    draw = torch.Generator().manual_seed(0)
+    starts = [torch.randn(shape, generator=draw, dtype=torch.float64).to(dtype) for shape in SHAPES]
+    params = [Parameter(place(start.clone())) for start in starts]
+    if adam:
+        optimizer: ParameterFreeSGD = ParameterFree(torch.optim.Adam(params), STEPS, **kwargs)
+    else:
+        optimizer = ParameterFreeSGD(params, STEPS, **kwargs)
+    for _ in range(STEPS):
+        for param, start in zip(params, starts, strict=True):
+            noise = torch.randn(start.shape, generator=draw, dtype=torch.float64).to(dtype)
+            param.grad = param.detach() - place(start + 1 - 0.1 * noise)
+        optimizer.step()
+    assert optimizer.status().phase == "done"
+    return [param.detach() for param in params]
+
+
+def work(rank: int, folder: str) -> None:
+    dist.init_process_group("gloo", f"file://{folder}/store", rank=rank, world_size=PROCESSES)
+    mesh = init_device_mesh("cpu", (PROCESSES,))
+
+    def place(tensor: Tensor) -> Any:
+        return distribute_tensor(tensor, mesh, [Shard(0)])
+
+    for name, kwargs in RUNS.items():
+        found = [param.full_tensor() for param in trained(place, **kwargs)]  # type: ignore[attr-defined]
+        if rank == 0:
+            torch.save(found, Path(folder) / f"{name}.pt")
+    dist.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What two processes found."""
+    path = tmp_path_factory.mktemp("sharded")
+    spawn(work, (str(path),), nprocs=PROCESSES)
+    return path
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_sharded_parameters_move_as_whole_ones(folder: Path, name: str) -> None:
+    whole = trained(lambda tensor: tensor, **RUNS[name])
+    for one, other in zip(torch.load(folder / f"{name}.pt"), whole, strict=True):
+        torch.testing.assert_close(one, other)
