@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import Shard, distribute_tensor
 from torch.multiprocessing.spawn import spawn
 from torch.nn import Parameter
@@ -49,6 +50,23 @@ def trained(
     return [param.detach() for param in params]
 
 
+def network(mesh: Any = None, rows: slice = slice(None)) -> tuple[nn.Module, ParameterFreeSGD]:
+    """A network trained on some rows; with a mesh, as ``fully_shard`` splits it."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 9), nn.Tanh(), nn.Linear(9, 1)).double()
+    inputs = torch.randn(32, 6, dtype=torch.float64)
+    targets = inputs.sum(1, keepdim=True).sin()
+    if mesh is not None:
+        fully_shard(model[0], mesh=mesh)
+        fully_shard(model, mesh=mesh)
+    optimizer = ParameterFreeSGD(model.parameters(), STEPS)
+    for _ in range(STEPS):
+        optimizer.zero_grad()
+        (model(inputs[rows]) - targets[rows]).square().mean().backward()
+        optimizer.step()
+    return model, optimizer
+
+
 def work(rank: int, folder: str) -> None:
     dist.init_process_group("gloo", f"file://{folder}/store", rank=rank, world_size=PROCESSES)
     mesh = init_device_mesh("cpu", (PROCESSES,))
@@ -60,6 +78,10 @@ def work(rank: int, folder: str) -> None:
         found = [param.full_tensor() for param in trained(place, **kwargs)]  # type: ignore[attr-defined]
         if rank == 0:
             torch.save(found, Path(folder) / f"{name}.pt")
+    model, optimizer = network(mesh, slice(rank, None, PROCESSES))
+    found = [param.full_tensor() for param in model.parameters()]  # type: ignore[attr-defined]
+    if rank == 0:
+        torch.save((found, list(optimizer.status())), Path(folder) / "network.pt")
     dist.destroy_process_group()
 
 
@@ -76,3 +98,12 @@ def test_sharded_parameters_move_as_whole_ones(folder: Path, name: str) -> None:
     whole = trained(lambda tensor: tensor, **RUNS[name])
     for one, other in zip(torch.load(folder / f"{name}.pt"), whole, strict=True):
         torch.testing.assert_close(one, other)
+
+
+def test_a_network_under_fully_shard_trains_as_on_one_process(folder: Path) -> None:
+    found, status = torch.load(folder / "network.pt")
+    model, optimizer = network()
+    for one, other in zip(found, model.parameters(), strict=True):
+        torch.testing.assert_close(one, other.detach())
+    assert status[:4] == list(optimizer.status())[:4]
+    assert status[4:7] == pytest.approx(list(optimizer.status())[4:7])
