@@ -1,0 +1,140 @@
+"""What would the peers give with another schedule and another average than their packages' own?
+
+Run as ``python -m experiments.peers_at_best SUITE``; every peer of torch runs with every schedule, and keeps the last
+iterate and every polynomial average. Prints the figure of ours over that of the peer's best combination, which is
+chosen in hindsight over all tasks, and writes ``experiments/results/peers_at_best_SUITE.csv``. What ours reached is
+read from ``experiments/results/SUITE``. Schedule-Free is its own schedule and average, and stays as it is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import math
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from dadaptation import DAdaptAdam, DAdaptSGD
+from dog import DoG, LDoG
+from prodigyopt import Prodigy
+from rich.console import Console
+from rich.progress import track
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from experiments.files import write_text
+from experiments.frames import groups, records, where
+from experiments.gaps import gap
+from experiments.methods.dog import BATCH_NORM_START
+from experiments.methods.lane import LaneTrainer
+from experiments.methods.run import run_torch
+from experiments.methods.schedules import GAMMAS, SCHEDULES
+from experiments.methods.trainer import Trainer
+from experiments.parallel import run_parallel
+from experiments.report.statistics import bootstrap
+from experiments.tasks.registry import DEEP, make_task, suite_setting
+from experiments.tasks.task import Problem, Setting
+
+RESULTS = Path(__file__).resolve().parent / "results"
+PEERS: dict[str, Callable[..., Optimizer]] = {
+    "dog": DoG,
+    "ldog": LDoG,
+    "dadapt-sgd": DAdaptSGD,
+    "dadapt-adam": DAdaptAdam,
+    "prodigy": Prodigy,
+}
+
+
+class Job(NamedTuple):
+    """One run of a peer, and what ours reached on the same task and seed."""
+
+    task: str
+    seed: int
+    budget: int
+    ours: float  # objective
+    minimum: float
+    peer: str
+    schedule: str
+
+
+class PeerTrainer(LaneTrainer):
+    """A peer at its default learning rate times a schedule, with every average beside it."""
+
+    def __init__(self, problem: Problem, setting: Setting, *, peer: str, schedule: str) -> None:
+        self.params: list[Tensor] = list(problem.parameters())
+        options: dict[str, float] = {}
+        if peer == "dadapt-sgd":
+            options = {"momentum": setting.momentum}
+        if peer in ("dog", "ldog") and any(isinstance(part, nn.BatchNorm2d) for part in problem.modules()):
+            options = {"reps_rel": BATCH_NORM_START}
+        with contextlib.redirect_stdout(io.StringIO()):  # Prodigy prints that its weight decay is decoupled
+            optimizer = PEERS[peer](self.params, **options)
+        Trainer.__init__(self, problem, setting, optimizer, schedule)
+        self.learning_rate, self.schedule, self.momentum, self.count = math.nan, schedule, math.nan, 0
+        self.averages = {gamma: [p.detach().clone() for p in self.params] for gamma in GAMMAS}
+
+
+def run(job: Job, data_dir: str | None = None) -> list[dict[str, object]]:
+    """One row per output: the figure of ours over that of the peer."""
+    task, setting = make_task(job.task, data_dir), suite_setting(job.task, job.budget)
+    make = partial(PeerTrainer, peer=job.peer, schedule=job.schedule)
+    outputs = run_torch(task, job.seed, setting, make=make).lanes
+    ours = gap(job.ours, job.minimum)
+    chosen = {"task": job.task, "seed": job.seed, "peer": job.peer, "schedule": job.schedule}
+    return [
+        {**chosen, "output": output, "ratio": ours / gap(value, job.minimum)}
+        for output, value in zip(outputs.output, outputs.value, strict=True)
+    ]
+
+
+def best(table: pd.DataFrame) -> tuple[str, str]:
+    """Schedule and output with which a peer is best over all tasks: by the geometric mean, failures first."""
+
+    def score(part: pd.DataFrame) -> tuple[int, float]:
+        failed = part.ratio == 0
+        return int(failed.sum()), -float(np.log(part.ratio[~failed]).mean())
+
+    scores = {key: score(part) for key, part in groups(table, "schedule", "output")}
+    schedule, output = min(scores, key=lambda key: scores[key])
+    return schedule, output
+
+
+def main() -> None:
+    """Print a line per peer."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("suite", choices=["convex", "deep"])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--data-dir")
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--output", type=Path)
+    args = parser.parse_args()
+    runs = where(pd.read_csv(RESULTS / args.suite / "runs.csv"), method="pfopt", seed=args.seeds)
+    jobs = [
+        Job(row["task"], row["seed"], row["budget"], row["value"], row["minimum"], peer, schedule)
+        for row in records(runs)
+        for peer in PEERS
+        if peer != "ldog" or row["task"] in DEEP  # DoG, where there is one tensor
+        for schedule in SCHEDULES
+    ]
+    console = Console()
+    finished = run_parallel(partial(run, data_dir=args.data_dir), jobs, args.processes)
+    table = pd.DataFrame([row for rows in track(finished, total=len(jobs), console=console) for row in rows])
+    table = table.sort_values(["peer", "schedule", "output", "task", "seed"])
+    output = args.output or RESULTS / f"peers_at_best_{args.suite}.csv"
+    write_text(output, table.to_csv(index=False))
+    for (peer,), part in groups(table, "peer"):
+        schedule, kept = best(part)
+        part = where(part, schedule=schedule, output=kept)
+        with np.errstate(divide="ignore"):
+            logs = [np.log(of_task.ratio.to_numpy()) for _, of_task in groups(part, "task")]
+        mean, low, high = bootstrap(logs)
+        console.print(f"ours / {peer}, {schedule}, {kept}: {mean:.3f} [{low:.3f}, {high:.3f}]", markup=False)
+
+
+if __name__ == "__main__":
+    main()
