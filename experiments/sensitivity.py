@@ -49,7 +49,7 @@ def _entry(name: str, key: Any, values: tuple[Any, Any]) -> dict[str, Any]:
 def variants() -> dict[str, Any]:
     """What is changed: a label, and the patch that does it."""
     return {
-        **_value("TRACKING", (0.75, 3.0)),
+        **_value("TRACKING", (0.625, 2.5)),
         **_value("COORDINATE_TRACKING", (0.25, 1.0)),
         **_value("START", (0.05, 0.2)),
         **_value("BURST", (1000.0, 4000.0)),
