@@ -129,7 +129,7 @@ def test_the_last_update_lands_on_the_returned_point_and_later_ones_are_zero(nam
         params, state = step(params, state)
     assert loss(params) < 0.5 * loss(regression(dtype))
     if name == "train":  # the average changed by its last member only
-        assert loss(deployed) == pytest.approx(float(loss(params)), rel=0.2)
+        close(deployed, params, rtol=1e-2)
     close(pfopt.optax.eval_params(state, params), params)
     updates, after = tx.update(jax.tree.map(jnp.ones_like, params), state, params)
     close(updates, jax.tree.map(jnp.zeros_like, params))
