@@ -9,29 +9,26 @@ read from ``experiments/results/SUITE``. Schedule-Free is its own schedule and a
 from __future__ import annotations
 
 import argparse
-import contextlib
-import io
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from dadaptation import DAdaptAdam, DAdaptSGD
-from dog import DoG, LDoG
-from prodigyopt import Prodigy
+from dog import LDoG
 from rich.console import Console
 from rich.progress import track
-from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch import Tensor
 
 from experiments.files import write_text
 from experiments.frames import groups, records, where
 from experiments.gaps import gap
-from experiments.methods.dog import BATCH_NORM_START
+from experiments.methods.dog import DoGTrainer
 from experiments.methods.lane import LaneTrainer
+from experiments.methods.peers import dadapt_adam, dadapt_sgd, prodigy
 from experiments.methods.run import run_torch
 from experiments.methods.schedules import GAMMAS, SCHEDULES
 from experiments.methods.trainer import Trainer
@@ -41,12 +38,12 @@ from experiments.tasks.registry import DEEP, make_task, suite_setting
 from experiments.tasks.task import Problem, Setting
 
 RESULTS = Path(__file__).resolve().parent / "results"
-PEERS: dict[str, Callable[..., Optimizer]] = {
-    "dog": DoG,
-    "ldog": LDoG,
-    "dadapt-sgd": DAdaptSGD,
-    "dadapt-adam": DAdaptAdam,
-    "prodigy": Prodigy,
+PEERS: dict[str, Callable[[Problem, Setting], Trainer]] = {
+    "dog": DoGTrainer,
+    "ldog": partial(DoGTrainer, kind=LDoG),
+    "dadapt-sgd": dadapt_sgd,
+    "dadapt-adam": dadapt_adam,
+    "prodigy": prodigy,
 }
 
 
@@ -66,16 +63,10 @@ class PeerTrainer(LaneTrainer):
     """A peer at its default learning rate times a schedule, with every average beside it."""
 
     def __init__(self, problem: Problem, setting: Setting, *, peer: str, schedule: str) -> None:
-        self.params: list[Tensor] = list(problem.parameters())
-        options: dict[str, float] = {}
-        if peer == "dadapt-sgd":
-            options = {"momentum": setting.momentum}
-        if peer in ("dog", "ldog") and any(isinstance(part, nn.BatchNorm2d) for part in problem.modules()):
-            options = {"reps_rel": BATCH_NORM_START}
-        with contextlib.redirect_stdout(io.StringIO()):  # Prodigy prints that its weight decay is decoupled
-            optimizer = PEERS[peer](self.params, **options)
+        optimizer = PEERS[peer](problem, replace(setting, schedule="constant")).optimizer
         Trainer.__init__(self, problem, setting, optimizer, schedule)
         self.learning_rate, self.schedule, self.momentum, self.count = math.nan, schedule, math.nan, 0
+        self.params: list[Tensor] = list(problem.parameters())
         self.averages = {gamma: [p.detach().clone() for p in self.params] for gamma in GAMMAS}
 
 

@@ -46,14 +46,10 @@ import numpy as np
 from pfopt.search.schedule import RECENT, average_weight, decay_factor
 from pfopt.search.state import Run
 
-TRACKING = (
-    1.25  # c of the whole; 1 is too slow on least squares, and at 1.5 the losses of networks spike (NOTES)
-)
+TRACKING = 1.25  # c of the whole; 1 is slow on least squares, at 1.5 the losses of networks spike (NOTES)
+SCOPE_TRACKING = 1.0  # c of a single group or tensor; 1.25 spikes three times as often
 COORDINATE_TRACKING = 0.5  # c of a single coordinate
-COORDINATE_RANGE = (
-    2.0**40
-)  # by how much its step may exceed its tensor's: no product overflows where g vanished
-SCOPE_TRACKING = 1.0  # c of a single group or tensor
+COORDINATE_RANGE = 2.0**40  # at most so many times its tensor's step: no product overflows where g vanished
 START = 0.1  # of the displacement of the probe at the root
 BURST = 2000.0  # times the mean ‖g‖²; 2e4 fired too late on heavy-tailed least squares
 PATIENCE = 2  # consecutive non-finite gradients: a single one is one bad batch, at a good point

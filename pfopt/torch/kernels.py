@@ -14,10 +14,7 @@ from torch import Tensor
 from torch.nn import Parameter
 
 HALF = (torch.float16, torch.bfloat16)
-FULL = {
-    "cpu": 2**18,
-    "cuda": 2**24,
-}  # entries with which a bundle is full: those of a cache; a call's worth of work
+FULL = {"cpu": 2**18, "cuda": 2**24}  # entries of a full bundle: what a cache holds; what a call is worth
 
 
 class Bundle(NamedTuple):
@@ -136,7 +133,7 @@ def lerp(average: Tensor, points: Tensor, weight: Tensor) -> Tensor:
     return torch.lerp(average, points, weight.to(average))
 
 
-def stepped(points: Tensor, moves: Tensor, rate: float = 1.0) -> Tensor:
+def stepped(points: Tensor, moves: Tensor, rate: float) -> Tensor:
     """The points x − rate · move."""
     return points.sub(moves, alpha=rate)
 
@@ -177,11 +174,7 @@ def raw_norms_sq(bundle: Bundle, scalar: Tensor) -> Tensor:
     """‖p.grad‖² of each tensor as it came, in the dtype of ``scalar``; 0 where there is none."""
     if not bundle.grads:
         return scalar.new_zeros(len(bundle.params))
-    return grad_norms_sq(bundle.grads, scalar)
-
-
-def grad_norms_sq(grads: list[Tensor], scalar: Tensor) -> Tensor:
-    """‖g‖² of dense gradients of one dtype, shape=(tensors,), in the dtype and on the device of ``scalar``."""
+    grads = bundle.grads
     if grads[0].dtype in HALF:
         grads = parted(joined(grads).float(), grads)
     return _norms(grads, 2, scalar).square()

@@ -90,7 +90,7 @@ def reach_sq(search: dict[str, Any], gain: Tensor, moved_sq: Tensor, go: Tensor)
     run = search["run"]
     kept = search.get("reach_sq", torch.zeros_like(gain)).to(gain)
     kept = torch.cat([kept, kept.new_zeros(len(gain) - len(kept))])  # groups that were added
-    kept = torch.where(run["step"] == run["origin"], torch.zeros_like(kept), kept)
+    kept = torch.where(run["step"] == run["origin"], 0, kept)
     new = kept + search["unit"] * gain
     search["reach_sq"] = torch.where(go & torch.isfinite(new), new, kept)
-    return torch.where(torch.isfinite(moved_sq), new.clamp(min=0), torch.full_like(moved_sq, torch.inf))
+    return torch.where(torch.isfinite(moved_sq), new.clamp(min=0), torch.inf)

@@ -147,14 +147,14 @@ class ParameterFree(ParameterFreeSGD):
         like = search["initial_step"]
         params = [param for param in _params(self) if param.grad is not None]
         grads = [param.grad for param in params if param.grad is not None]
-        raw_sq = torch.stack([kernels.grad_norms_sq([kernels.dense(grad)], like) for grad in grads]).sum()
+        raw_sq = torch.stack([kernels.raw_norms_sq(bundle, like).sum() for bundle in self._bundles()]).sum()
         good = torch.isfinite(raw_sq)
         for param, grad in zip(params, grads, strict=True):
             if not grad.is_sparse:
-                param.grad = torch.where(good.to(grad.device), grad, torch.zeros_like(grad))
+                param.grad = torch.where(good.to(grad.device), grad, 0)
         moves = self._moves(params)
         begun = (raw_sq != 0) | (like != 0)
-        factor = torch.where(good, begun.to(like), torch.full_like(like, torch.nan))
+        factor = torch.where(good, begun.to(like), torch.nan)
         directions = [move * factor.to(move.device, _real(move.dtype)) for move in moves]
         ascending = {p for group in self.base.param_groups if group.get("maximize") for p in group["params"]}
         self._gradients = {

@@ -87,7 +87,6 @@ def test_a_captured_long_run_is_that_of_eager_steps() -> None:
             step += 1
         if captured:
             graph = torch.cuda.CUDAGraph()
-            optimizer.zero_grad(set_to_none=False)
             side = torch.cuda.Stream()
             side.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(side):  # autograd and cuBLAS settle outside the graph
