@@ -1,6 +1,7 @@
-"""Does a run ever end worse than it began? Gradient scales × batch sizes × budgets; networks with momentum.
+"""Does a run ever end worse than it began? Gradient scales × batch sizes × budgets, on every task.
 
-Run as ``python -m experiments.robustness``; writes ``experiments/results/robustness.csv``, one row per run.
+Run as ``python -m experiments.robustness``; writes ``experiments/results/robustness.csv``, one row per run. Small
+convex tasks run with exact gradients as well, and for a million steps, in optax's compiled loop.
 """
 
 from __future__ import annotations
@@ -16,16 +17,24 @@ import pandas as pd
 import torch
 from rich.console import Console
 from rich.progress import track
+from torch import Tensor
 
 from experiments.files import write_text
+from experiments.methods.optax_run import run_optax_parameter_free
 from experiments.parallel import run_parallel
-from experiments.tasks.registry import NAMES, available, make_task, suite_setting
+from experiments.tasks.objective import ConvexTask
+from experiments.tasks.registry import NAMES, available, make_task
+from experiments.tasks.sparse import SparseRows
+from experiments.tasks.task import Setting, Task
 from pfopt.torch import ParameterFreeSGD
 
 SCALES = (1e-6, 1.0, 1e6)  # of the objective
-BATCHES = (1, 16, 256)
+ALL = 0  # as a batch size: every row once, exact gradients
+BATCHES = (1, 16, 256, ALL)
 BUDGETS = (100, 1000)
-LARGEST = 1e5  # rows in all: a full batch of a large set takes minutes and shows nothing new
+LONG = 10**6  # gradients, in batches of 16 and at scale 1 only
+LARGEST = 1e5  # rows in all: more of a large set takes minutes and shows nothing new
+SMALL = 2e4  # numbers of the data of a convex task that runs for long
 OUTPUT = Path(__file__).resolve().parent / "results" / "robustness.csv"
 
 
@@ -42,28 +51,51 @@ class Job(NamedTuple):
 
 def run(job: Job) -> dict[str, object]:
     """Train once; the values are those of the objective before it is scaled."""
-    task, setting = make_task(job.task, job.data_dir), suite_setting(job.task)
+    task = make_task(job.task, job.data_dir)
+    start, _ = task.problem(job.seed).score()
+    end = _end_of_long(task, job) if job.budget == LONG else _end(task, job)
+    row = {**job._asdict(), "start": start, "end": end}
+    row.pop("data_dir")
+    return {**row, "worse": not math.isfinite(end) or end > start}
+
+
+def _end(task: Task, job: Job) -> float:
+    """The objective at the returned point; NaN where a parameter is not finite."""
     problem = task.problem(job.seed)
-    optimizer = ParameterFreeSGD(
-        problem.parameters(), job.budget, momentum=setting.momentum, buffers=problem.buffers()
-    )
-    start, _ = problem.score()
-    for rows in task.batches(job.seed, job.budget, job.batch_size):
+    optimizer = ParameterFreeSGD(problem.parameters(), job.budget, buffers=problem.buffers())
+    if job.batch_size == ALL:
+        batches = torch.arange(len(_data(task))).expand(job.budget, -1)
+    else:
+        batches = task.batches(job.seed, job.budget, job.batch_size)
+    for rows in batches:
         optimizer.zero_grad()
         (job.scale * problem(rows)).backward()
         optimizer.step()
-    end, _ = problem.score()
     finite = all(bool(torch.isfinite(p).all()) for p in problem.parameters())
-    row = {**job._asdict(), "start": start, "end": end, "finite": finite}
-    row.pop("data_dir")
-    return {**row, "worse": not finite or not math.isfinite(end) or end > start}
+    return problem.score()[0] if finite else math.nan
+
+
+def _end_of_long(task: Task, job: Job) -> float:
+    setting = Setting(job.budget, job.batch_size)
+    return run_optax_parameter_free(task, job.seed, setting, num_records=1).value
+
+
+def _data(task: Task) -> Tensor:
+    """The features, shape (rows, columns), of a dense convex task; none of others."""
+    dense = isinstance(task, ConvexTask) and not isinstance(task.features, SparseRows)
+    return task.features if dense else torch.empty(0, 0)
 
 
 def jobs(names: list[str], seeds: list[int], data_dir: str | None) -> Iterator[Job]:
-    """Every combination whose budget a small machine affords."""
-    for task, scale, batch, budget, seed in product(names, SCALES, BATCHES, BUDGETS, seeds):
-        if batch * budget <= LARGEST:
-            yield Job(task, scale, batch, budget, seed, data_dir)
+    """Every combination that a small machine affords."""
+    for name in names:
+        data = _data(make_task(name, data_dir))
+        for scale, batch, budget, seed in product(SCALES, BATCHES, BUDGETS, seeds):
+            rows = batch or len(data)
+            if 0 < rows * budget <= LARGEST:
+                yield Job(name, scale, batch, budget, seed, data_dir)
+        if 0 < data.numel() <= SMALL:
+            yield from (Job(name, 1.0, 16, LONG, seed, data_dir) for seed in seeds)
 
 
 def main() -> None:

@@ -201,15 +201,16 @@ class _Driver:
         return state, run, {ANCHOR: average if schedule == "constant" else x}
 
     def _train(self, config: Config, state: State) -> tuple[State, Run, dict[int, NDArray[Any]]]:
-        """The long run, or one candidate of it: capped certificate tracking, averaged as it goes."""
-        x, average = self.anchor.copy(), self.anchor.copy()
+        """The long run, or one candidate of it: capped certificate tracking, coordinate by coordinate, averaged."""
+        x, average, mean_sq = self.anchor.copy(), self.anchor.copy(), np.zeros_like(self.anchor)
         run, length = tracking.begin(0, np.float64, np), state.run_length
         share = x.dtype.type(plans.interpolation(config))
         for _ in range(length):
             grad, value = self._ask(x + share * (average - x))
-            run, move, _ = tracking.track(
+            grad_sq = np.asarray([_sum_sq(grad)])
+            run, move, single = tracking.track(
                 run,
-                np.asarray([_sum_sq(grad)]),
+                grad_sq,
                 value,
                 np.True_,
                 cap=plans.cap_size(state),
@@ -222,8 +223,16 @@ class _Driver:
                 gamma=schedules.GAMMA[config.primal],
                 xp=np,
             )
-            new = x - x.dtype.type(move.steps[0]) * grad
-            run, keep = tracking.moved(run, move, np.asarray([_sum_sq(new - self.anchor)]), np)
+            if single.share > 0:
+                mean_sq = mean_sq + x.dtype.type(single.share) * (np.square(grad) - mean_sq)
+            step = max(x.dtype.type(move.steps[0]), np.finfo(x.dtype).tiny)
+            own = tracking.coordinate_steps(single, np.abs(x - self.anchor), mean_sq, x.size, np)
+            steps = np.clip(own.astype(x.dtype), step, tracking.COORDINATE_RANGE * step)
+            new = x - steps * grad
+            metric_sq = np.asarray([np.sum(steps * np.square(grad), dtype=np.float64) / step])
+            reach_sq = np.asarray([np.sum(np.square(new - self.anchor) / steps, dtype=np.float64) * step])
+            run = tracking.remeasured(run, single, grad_sq, metric_sq, np)
+            run, keep = tracking.moved(run, move, reach_sq, np)
             x = self.anchor if move.explode else np.where(keep, new, x)
             average = average + x.dtype.type(move.weight) * (x - average)
         return state, run, {AVERAGE: average, LAST: x + share * (average - x)}

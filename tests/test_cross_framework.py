@@ -63,23 +63,30 @@ def by_numpy(oracle: Oracle, budget: int, *, losses: bool, **kwargs: Any) -> Out
     return Outcome(result.x, len(result.probes), result.num_grad_evals, result.status.message)
 
 
-def by_torch(oracle: Oracle, budget: int, *, losses: bool, adam: bool = False, **kwargs: Any) -> Outcome:
-    param = torch.nn.Parameter(torch.from_numpy(START).clone())
-    kwargs["scope"] = "global"
+def by_torch(
+    oracle: Oracle, budget: int, *, losses: bool, adam: bool = False, pieces: int = 1, **kwargs: Any
+) -> Outcome:
+    params = [torch.nn.Parameter(piece.clone()) for piece in torch.from_numpy(START).chunk(pieces)]
     if adam:
-        optimizer = pfopt.torch.ParameterFree(torch.optim.Adam([param]), budget, **kwargs)
+        optimizer = pfopt.torch.ParameterFree(torch.optim.Adam(params), budget, **kwargs)
     else:
-        optimizer = pfopt.torch.ParameterFreeSGD([param], budget, **kwargs)
+        optimizer = pfopt.torch.ParameterFreeSGD(params, budget, **kwargs)
+
+    def point() -> Array:
+        return np.concatenate([param.detach().numpy() for param in params])
+
     while optimizer.status().phase != "done":
-        value, grad = oracle(param.detach().numpy().copy())
-        param.grad = torch.from_numpy(grad)
+        value, grad = oracle(point())
+        for param, piece in zip(params, torch.from_numpy(grad).chunk(pieces), strict=True):
+            param.grad = piece
         optimizer.step(loss=value if losses else None)
     status = optimizer.status()
-    return Outcome(param.detach().numpy(), status.probe, status.step, status.message)
+    return Outcome(point(), status.probe, status.step, status.message)
 
 
-def by_optax(oracle: Oracle, budget: int, *, losses: bool, adam: bool = False, **kwargs: Any) -> Outcome:
-    kwargs["scope"] = "global"
+def by_optax(
+    oracle: Oracle, budget: int, *, losses: bool, adam: bool = False, pieces: int = 1, **kwargs: Any
+) -> Outcome:
     with jax.enable_x64(True):
         if adam:
             tx = pfopt.optax.parameter_free(optax.scale_by_adam(), budget, **kwargs)
@@ -91,17 +98,19 @@ def by_optax(oracle: Oracle, budget: int, *, losses: bool, adam: bool = False, *
             updates, state = tx.update(grads, state, params, value=value if losses else None)
             return optax.apply_updates(params, updates), state
 
-        params, state = jnp.asarray(START), tx.init(jnp.asarray(START))
+        params = jnp.split(jnp.asarray(START), pieces)
+        state = tx.init(params)
         while pfopt.optax.status(state).phase != "done":
-            value, grad = oracle(np.asarray(params))
-            params, state = step(params, state, jnp.asarray(grad), value)
+            value, grad = oracle(np.concatenate(params))
+            params, state = step(params, state, jnp.split(jnp.asarray(grad), pieces), value)
         status = pfopt.optax.status(state)
-        return Outcome(np.asarray(params), status.probe, status.step, status.message)
+        return Outcome(np.concatenate(params), status.probe, status.step, status.message)
 
 
 def assert_agree(
-    budget: int, noise: float = 0.0, broken: int | None = None, idle: int | None = None, **kwargs: Any
+    budget: int, noise: float, broken: int | None = None, idle: int | None = None, **kwargs: Any
 ) -> None:
+    """At the defaults; a little noise, since exact gradients ride the edge of stability, where rounding grows."""
     runs = (by_optax, by_numpy, by_torch)
     ours, *others = (run(Oracle(noise, broken, idle), budget, **kwargs) for run in runs)
     assert ours.probes >= 2
@@ -118,7 +127,6 @@ def assert_agree(
     [("train", 60), ("train", 200), ("train", 1200), ("certified", 64), ("certified", 200)],
 )
 def test_whole_runs_agree(plan: str, budget: int, schedule: str, losses: bool) -> None:
-    """A little noise: exact gradients at a constant step ride the edge of stability, where rounding grows by 1e5."""
     assert_agree(budget, 0.03, plan=plan, schedule=schedule, losses=losses)
 
 
@@ -127,6 +135,15 @@ def test_whole_runs_agree(plan: str, budget: int, schedule: str, losses: bool) -
 def test_whole_runs_with_noise_agree(plan: str, noise: float) -> None:
     """Strong noise lengthens the probes of plan train."""
     assert_agree(400, noise, plan=plan, schedule="linear", losses=False)
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+@pytest.mark.parametrize("scope", ["global", "tensor", "auto"])
+def test_whole_runs_of_several_tensors_agree(scope: str, momentum: float) -> None:
+    settings = {"losses": False, "pieces": 3, "scope": scope, "momentum": momentum}
+    ours, other = (run(Oracle(0.03, None), 400, **settings) for run in (by_optax, by_torch))
+    assert ours[1:] == other[1:]
+    np.testing.assert_allclose(ours.x, other.x, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("noise", [0.0, 1.0])
@@ -146,13 +163,13 @@ def test_whole_runs_with_the_directions_of_adam_agree(plan: str, schedule: str, 
 @pytest.mark.parametrize("plan", ["train", "certified"])
 def test_whole_runs_with_zero_gradients_agree(plan: str, idle: int) -> None:
     """A hinge loss has them whenever a batch is classified with a margin; they are steps like any other."""
-    assert_agree(300, idle=idle, plan=plan, schedule="linear", losses=False)
+    assert_agree(300, 0.03, idle=idle, plan=plan, schedule="linear", losses=False)
 
 
 @pytest.mark.parametrize("broken", [0, 1, 5, 17, 60, 150, 299])
 @pytest.mark.parametrize("plan", ["train", "certified"])
 def test_whole_runs_with_a_fault_agree(plan: str, broken: int) -> None:
-    assert_agree(300, broken=broken, plan=plan, schedule="linear", losses=False)
+    assert_agree(300, 0.03, broken=broken, plan=plan, schedule="linear", losses=False)
 
 
 class Scalars(NamedTuple):
