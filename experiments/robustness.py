@@ -82,8 +82,9 @@ def _end_of_long(task: Task, job: Job) -> float:
 
 def _data(task: Task) -> Tensor:
     """The features, shape (rows, columns), of a dense convex task; none of others."""
-    dense = isinstance(task, ConvexTask) and not isinstance(task.features, SparseRows)
-    return task.features if dense else torch.empty(0, 0)
+    if isinstance(task, ConvexTask) and not isinstance(task.features, SparseRows):
+        return task.features
+    return torch.empty(0, 0)
 
 
 def jobs(names: list[str], seeds: list[int], data_dir: str | None) -> Iterator[Job]:
