@@ -1,9 +1,10 @@
 """What would the peers give with another schedule and another average than their packages' own?
 
-Run as ``python -m experiments.peers_at_best SUITE``; every peer of torch runs with every schedule, and keeps the last
-iterate and every polynomial average. Prints the figure of ours over that of the peer's best combination, which is
-chosen in hindsight over all tasks, and writes ``experiments/results/peers_at_best_SUITE.csv``. What ours reached is
-read from ``experiments/results/SUITE``. Schedule-Free is its own schedule and average, and stays as it is.
+Run as ``python -m experiments.peers_at_best SUITE``; every peer runs with every schedule, and keeps the last iterate
+and every polynomial average. Prints the figure of ours over that of the peer's best combination, which is chosen in
+hindsight over all tasks, and writes ``experiments/results/peers_at_best_SUITE.csv``. What ours reached is read from
+``experiments/results/SUITE``. Schedule-Free is its own schedule and average, and stays as it is. Mechanic and MoMo are
+those of optax, on the tasks that are written for jax.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
+import optax
 import pandas as pd
 from dog import LDoG
 from rich.console import Console
@@ -28,9 +31,10 @@ from experiments.frames import groups, records, where
 from experiments.gaps import gap
 from experiments.methods.dog import DoGTrainer
 from experiments.methods.lane import LaneTrainer
+from experiments.methods.optax_lane import run_optax_lane
 from experiments.methods.peers import dadapt_adam, dadapt_sgd, prodigy
 from experiments.methods.run import run_torch
-from experiments.methods.schedules import GAMMAS, SCHEDULES
+from experiments.methods.schedules import GAMMAS, SCHEDULES, factors
 from experiments.methods.trainer import Trainer
 from experiments.parallel import run_parallel
 from experiments.report.statistics import bootstrap
@@ -44,6 +48,12 @@ PEERS: dict[str, Callable[[Problem, Setting], Trainer]] = {
     "dadapt-sgd": dadapt_sgd,
     "dadapt-adam": dadapt_adam,
     "prodigy": prodigy,
+}
+
+
+OPTAX: dict[str, Callable[[optax.Schedule, float], optax.GradientTransformation]] = {
+    "mechanic": lambda schedule, momentum: optax.contrib.mechanize(optax.sgd(schedule, momentum or None)),
+    "momo": lambda schedule, momentum: optax.contrib.momo(schedule),
 }
 
 
@@ -73,14 +83,24 @@ class PeerTrainer(LaneTrainer):
 def run(job: Job, data_dir: str | None = None) -> list[dict[str, object]]:
     """One row per output: the figure of ours over that of the peer."""
     task, setting = make_task(job.task, data_dir), suite_setting(job.task, job.budget)
-    make = partial(PeerTrainer, peer=job.peer, schedule=job.schedule)
-    outputs = run_torch(task, job.seed, setting, make=make).lanes
+    if job.peer in OPTAX:
+        tx = OPTAX[job.peer](_schedule(job), setting.momentum)
+        found = run_optax_lane(task, job.seed, setting, optax.with_extra_args_support(tx))
+    else:
+        make = partial(PeerTrainer, peer=job.peer, schedule=job.schedule)
+        outputs = run_torch(task, job.seed, setting, make=make).lanes
+        found = dict(zip(outputs.output, outputs.value, strict=True))
     ours = gap(job.ours, job.minimum)
     chosen = {"task": job.task, "seed": job.seed, "peer": job.peer, "schedule": job.schedule}
     return [
         {**chosen, "output": output, "ratio": ours / gap(value, job.minimum)}
-        for output, value in zip(outputs.output, outputs.value, strict=True)
+        for output, value in found.items()
     ]
+
+
+def _schedule(job: Job) -> optax.Schedule:
+    table = jnp.asarray(factors(job.schedule, job.budget))
+    return lambda count: table[count]
 
 
 def best(table: pd.DataFrame) -> tuple[str, str]:
@@ -104,12 +124,14 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--output", type=Path)
     args = parser.parse_args()
-    runs = where(pd.read_csv(RESULTS / args.suite / "runs.csv"), method="pfopt", seed=args.seeds)
+    runs = pd.read_csv(RESULTS / args.suite / "runs.csv")
+    in_jax = set(where(runs, method="optax-momo").task)
     jobs = [
         Job(row["task"], row["seed"], row["budget"], row["value"], row["minimum"], peer, schedule)
-        for row in records(runs)
-        for peer in PEERS
-        if peer != "ldog" or row["task"] in DEEP  # DoG, where there is one tensor
+        for row in records(where(runs, method="pfopt", seed=args.seeds))
+        for peer in [*PEERS, *OPTAX]
+        if (peer != "ldog" or row["task"] in DEEP)  # DoG, where there is one tensor
+        and (peer not in OPTAX or row["task"] in in_jax)
         for schedule in SCHEDULES
     ]
     console = Console()
