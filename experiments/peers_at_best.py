@@ -58,12 +58,11 @@ OPTAX: dict[str, Callable[[optax.Schedule, float], optax.GradientTransformation]
 
 
 class Job(NamedTuple):
-    """One run of a peer, and what ours reached on the same task and seed."""
+    """One run of a peer."""
 
     task: str
     seed: int
     budget: int
-    ours: float  # objective
     minimum: float
     peer: str
     schedule: str
@@ -81,7 +80,7 @@ class PeerTrainer(LaneTrainer):
 
 
 def run(job: Job, data_dir: str | None = None) -> list[dict[str, object]]:
-    """One row per output: the figure of ours over that of the peer."""
+    """One row per output, with its figure of merit."""
     task, setting = make_task(job.task, data_dir), suite_setting(job.task, job.budget)
     if job.peer in OPTAX:
         tx = OPTAX[job.peer](_schedule(job), setting.momentum)
@@ -90,12 +89,8 @@ def run(job: Job, data_dir: str | None = None) -> list[dict[str, object]]:
         make = partial(PeerTrainer, peer=job.peer, schedule=job.schedule)
         outputs = run_torch(task, job.seed, setting, make=make).lanes
         found = dict(zip(outputs.output, outputs.value, strict=True))
-    ours = gap(job.ours, job.minimum)
     chosen = {"task": job.task, "seed": job.seed, "peer": job.peer, "schedule": job.schedule}
-    return [
-        {**chosen, "output": output, "ratio": ours / gap(value, job.minimum)}
-        for output, value in found.items()
-    ]
+    return [{**chosen, "output": output, "gap": gap(value, job.minimum)} for output, value in found.items()]
 
 
 def _schedule(job: Job) -> optax.Schedule:
@@ -107,8 +102,8 @@ def best(table: pd.DataFrame) -> tuple[str, str]:
     """Schedule and output with which a peer is best over all tasks: by the geometric mean, failures first."""
 
     def score(part: pd.DataFrame) -> tuple[int, float]:
-        failed = part.ratio == 0
-        return int(failed.sum()), -float(np.log(part.ratio[~failed]).mean())
+        failed = np.isinf(part.gap)
+        return int(failed.sum()), float(np.log(part.gap[~failed]).mean())
 
     scores = {key: score(part) for key, part in groups(table, "schedule", "output")}
     schedule, output = min(scores, key=lambda key: scores[key])
@@ -125,10 +120,11 @@ def main() -> None:
     parser.add_argument("--output", type=Path)
     args = parser.parse_args()
     runs = pd.read_csv(RESULTS / args.suite / "runs.csv")
+    ours = where(runs, method="pfopt", seed=args.seeds)
     in_jax = set(where(runs, method="optax-momo").task)
     jobs = [
-        Job(row["task"], row["seed"], row["budget"], row["value"], row["minimum"], peer, schedule)
-        for row in records(where(runs, method="pfopt", seed=args.seeds))
+        Job(row["task"], row["seed"], row["budget"], row["minimum"], peer, schedule)
+        for row in records(ours)
         for peer in [*PEERS, *OPTAX]
         if (peer != "ldog" or row["task"] in DEEP)  # DoG, where there is one tensor
         and (peer not in OPTAX or row["task"] in in_jax)
@@ -140,6 +136,9 @@ def main() -> None:
     table = table.sort_values(["peer", "schedule", "output", "task", "seed"])
     output = args.output or RESULTS / f"peers_at_best_{args.suite}.csv"
     write_text(output, table.to_csv(index=False))
+    reached = {(row["task"], row["seed"]): gap(row["value"], row["minimum"]) for row in records(ours)}
+    pairs = zip(table.task, table.seed, strict=True)
+    table = table.assign(ratio=[reached[pair] for pair in pairs] / table.gap)
     for (peer,), part in groups(table, "peer"):
         schedule, kept = best(part)
         part = where(part, schedule=schedule, output=kept)
