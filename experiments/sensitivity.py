@@ -43,17 +43,13 @@ def _value(name: str, values: tuple[Any, Any]) -> dict[str, Any]:
 
 def _entry(name: str, key: Any, values: tuple[Any, Any]) -> dict[str, Any]:
     table = getattr(plan, name) if hasattr(plan, name) else getattr(schedule, name)
-    return {f"{name}[{key}] = {value}": patch.dict(table, {key: value}) for value in values}
+    return {f"{name} = {value}": patch.dict(table, {key: value}) for value in values}
 
 
 def variants() -> dict[str, Any]:
     """What is changed: a label, and the patch that does it."""
     return {
-        **_value("BOUNDED", (0.5, 2.0)),
-        **_value("UNKNOWN", (0.625, 2.5)),
-        **_value("UNBOUNDED", (1.0, 4.0)),
-        **_value("GROWTH", (1000.0, 4000.0)),
-        **_value("FAR", (4, 6)),
+        **_value("TRACKING", (0.625, 2.5)),
         **_value("COORDINATE_TRACKING", (0.25, 1.0)),
         **_value("START", (0.05, 0.2)),
         **_value("BURST", (1000.0, 4000.0)),

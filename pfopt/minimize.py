@@ -219,7 +219,6 @@ class _Driver:
                 root_distance_sq=plans.root_distance_sq(state),
                 length=length,
                 tail=plans.tail(config, state),
-                c=plans.tracking_constant(config, state),
                 schedule=plans.step_schedule(config),
                 gamma=schedules.GAMMA[config.primal],
                 xp=np,

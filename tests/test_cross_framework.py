@@ -220,7 +220,6 @@ def one_gradient(config: Config, state: Any, run: Any, row: Any, xp: Any) -> Any
         root_distance_sq=plans.root_distance_sq(state, xp),
         length=state.run_length,
         tail=plans.tail(config, state, xp),
-        c=plans.tracking_constant(config, state, xp),
         schedule=plans.step_schedule(config),
         gamma=schedules.GAMMA[config.primal],
         xp=xp,

@@ -8,8 +8,6 @@ import pytest
 
 import pfopt
 from paper_repro.problems import Oracle, generated, strongly_convex_lad
-from pfopt.search import plan as plans
-from pfopt.search import tracking
 from tests.reference.algorithm1 import doubling_restarts
 from tests.reference.subject import of_result
 
@@ -67,33 +65,3 @@ def test_train_plan_spends_the_budget_and_descends(seed: int, values: bool, sche
         assert oracle.calls == result.num_grad_evals == B
         assert np.isfinite(result.x).all()
         assert problem.gap(result.x) < 0.2 * problem.gap(problem.x0)
-
-
-@pytest.mark.parametrize(
-    ("derivative", "first", "c"),
-    [
-        (lambda r: r, None, plans.UNBOUNDED),
-        (np.sign, None, plans.BOUNDED),
-        (np.sign, 3.0, plans.UNKNOWN),  # a guess so near to the root shows nothing far above it
-    ],
-    ids=["smooth", "Lipschitz", "unknown"],
-)
-def test_gradients_far_above_the_root_set_the_constant_of_the_long_run(
-    monkeypatch: pytest.MonkeyPatch, derivative: Any, first: float | None, c: float
-) -> None:
-    draw, seen = np.random.default_rng(0), set()
-    rows = draw.standard_normal((200, 5))
-    targets = rows @ np.ones(5) + 0.3 * draw.standard_normal(200)
-    track = tracking.track
-
-    def spy(*args: Any, **kwargs: Any) -> Any:
-        seen.add(float(kwargs["c"]))
-        return track(*args, **kwargs)
-
-    def oracle(x: Any) -> Any:
-        batch = draw.integers(200, size=8)
-        return rows[batch].T @ derivative(rows[batch] @ x - targets[batch]) / 8
-
-    monkeypatch.setattr(tracking, "track", spy)
-    result = pfopt.minimize(oracle, np.zeros(5), 1000, plan="train", schedule="linear", initial_step=first)
-    assert seen == {c}, [(probe.step_size, probe.lipschitz, probe.accepted) for probe in result.probes]

@@ -21,7 +21,6 @@ def track(run: Run, grad_sq: float, **kwargs: Any) -> tuple[Run, Move, Single]:
         "root_distance_sq": np.ones(1),
         "length": 100,
         "tail": 0,
-        "c": 1.25,
         "schedule": "constant",
         "gamma": 0.0,
         "xp": np,
@@ -76,7 +75,7 @@ def test_a_coordinate_alone_follows_the_rule_of_the_whole() -> None:
         run, move, single = track(run, grad**2)
         recent_sq += single.share * (grad**2 - recent_sq)
         (step,) = tracking.coordinate_steps(single, np.asarray([x]), recent_sq, 1, np)
-        ratio = tracking.COORDINATE_TRACKING / 1.25
+        ratio = tracking.COORDINATE_TRACKING / tracking.TRACKING
         assert step == pytest.approx(ratio * move.steps[0], rel=1e-12)
         x -= move.steps[0] * grad
         run, _ = tracking.moved(run, move, np.asarray([x * x]), np)

@@ -203,7 +203,6 @@ def _measure(
         root_distance_sq=state.root_distance_sq,
         length=length,
         tail=plans.tail(config, search, jnp),
-        c=plans.tracking_constant(config, search, jnp),
         schedule=plans.step_schedule(config),
         gamma=options.gamma,
         xp=jnp,

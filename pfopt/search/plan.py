@@ -52,11 +52,6 @@ SEARCH_SHARE = 0.25  # of the budget, at most; a search with signal ends far bel
 LENGTHENED_SHARE = 0.125  # likewise, once probes are longer: the long run's certificate mends a low root
 LENGTHEN = 4  # probes without signal grow by this factor
 CAPS = {False: (2, 0), True: (1, 0)}  # Config.caps; True where a base such as Adam makes the directions
-BOUNDED = 1.0  # c of the long run where gradients stay bounded far above the root: that of the theory
-UNKNOWN = 1.25  # where no probe was far above it; at 1 a matrix factorisation stays near its saddle (NOTES)
-UNBOUNDED = 2.0  # where gradients grow
-GROWTH = 2000.0  # times ‖g‖² at the root: unbounded; convex tasks show 25 at most, or 1e12
-FAR = 5  # doublings above the root, at least, at which gradients that do not grow are bounded
 UNCAPPED = 64  # doublings: no bound, where the search found none
 CLEARLY = 2.0  # standard errors by which a loss must be lower to overrule the default
 
@@ -123,8 +118,6 @@ def init(config: Config, scopes: int = 0, xp: Any = np) -> State:
         bracket=bisection.begin(RAISE if certified else START, scopes, xp),
         probe_length=length,
         initial_step=0.0,
-        rejected=-ENDLESS,
-        rejected_sq=0.0,
         losses=True,
         cap=0,
         candidate=0,
@@ -148,22 +141,6 @@ def step_size(state: State, xp: Any = np) -> Any:
 def cap_size(state: State, xp: Any = np) -> Any:
     """Largest step size of the training run now running."""
     return xp.ldexp(state.initial_step, state.cap)
-
-
-def tracking_constant(config: Config, state: State, xp: Any = np) -> Any:
-    """The constant c of the long run's step size, see ``tracking``; UNKNOWN where its average is not primal.
-
-    A probe far above the root tells Lipschitz functions, whose gradients stay bounded, from smooth ones, where it
-    diverges. Of the former, ‖x_0 − x*‖ / sqrt(Σ ‖g‖²) is the best step size of an average. Of the latter, the noise
-    of the iterates leaves their average (a quadratic's gradient is linear), and larger steps shorten the way.
-    """
-    if not config.primal:
-        return UNKNOWN
-    b = state.bracket
-    certified = b.lo_grad_sq > 0
-    unbounded = certified & (state.rejected_sq * state.probe_length > GROWTH * b.lo_grad_sq)
-    bounded = certified & (state.rejected >= b.lo + FAR)
-    return xp.where(unbounded, UNBOUNDED, xp.where(bounded, BOUNDED, UNKNOWN))
 
 
 def root_distance_sq(state: State, xp: Any = np) -> Any:
@@ -236,13 +213,7 @@ def _finish_probe(config: Config, state: State, run: Run, xp: Any) -> tuple[Stat
     before, total = state.bracket, stage_steps(config, state, xp)
     accepted = bisection.accepts(config, before, run, state.initial_step, xp)
     bracket = bisection.advance(config, before, accepted, run, xp)
-    mean_sq = run.grad_sq[0] / state.run_length
-    state = state._replace(
-        bracket=bracket,
-        rejected=xp.where(accepted, state.rejected, xp.maximum(state.rejected, before.exponent)),
-        rejected_sq=xp.where(accepted, state.rejected_sq, xp.maximum(state.rejected_sq, mean_sq)),
-        losses=state.losses & (run.value_count > 0),
-    )
+    state = state._replace(bracket=bracket, losses=state.losses & (run.value_count > 0))
 
     silent = bisection.is_silent(before, accepted, run, xp)
     too_high = bisection.is_bottomless(before, accepted, run, xp)
@@ -253,7 +224,6 @@ def _finish_probe(config: Config, state: State, run: Run, xp: Any) -> tuple[Stat
     lower = state._replace(
         bracket=bisection.begin(START, len(run.grad_sq) - 1, xp),
         initial_step=step_size(state._replace(bracket=before), xp),
-        rejected=state.rejected - before.exponent,
     )
     following = choose(xp, silent, longer, choose(xp, too_high, lower, state))
     lengthened = following.probe_length > probe_length(total, xp)
@@ -346,8 +316,6 @@ def _next_stage(config: Config, state: State, xp: Any) -> State:
         probe_length=length,
         bracket=bisection.begin(START, len(state.bracket.lo_distance_sq) - 1, xp),
         initial_step=xp.where(known, guess, state.initial_step),
-        rejected=-ENDLESS,
-        rejected_sq=0.0,
         losses=True,
         candidate=0,
         best=0,

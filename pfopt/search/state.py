@@ -124,8 +124,6 @@ class State(NamedTuple):
     bracket: Bracket
     probe_length: Any  # plan "train": lengthened where there is no signal
     initial_step: Any  # eta_eps; 0 until the first gradient fixes it
-    rejected: Any  # plan "train": largest exponent that was not certified
-    rejected_sq: Any  # largest mean of ‖g‖² in a probe that was not
     losses: Any  # whether every probe so far came with losses
     cap: Any  # exponent that bounds the long run's step size
     candidate: Any  # index of the cap now running in phase SELECT

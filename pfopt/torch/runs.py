@@ -169,7 +169,6 @@ def _train(work: Work, gradient: Gradient, state: State, run: Run) -> Run:
         root_distance_sq=search["root_distance_sq"],
         length=state.run_length,
         tail=plans.tail(work.config, state),
-        c=float(plans.tracking_constant(work.config, state)),
         schedule=plans.step_schedule(work.config),
         gamma=schedules.GAMMA[work.config.primal]
         if isinstance(options["average"], str)
