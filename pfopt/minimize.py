@@ -223,13 +223,14 @@ class _Driver:
                 gamma=schedules.GAMMA[config.primal],
                 xp=np,
             )
+            square = np.square(grad)
             if single.share > 0:
-                mean_sq = mean_sq + x.dtype.type(single.share) * (np.square(grad) - mean_sq)
+                mean_sq = mean_sq + x.dtype.type(single.share) * (square - mean_sq)
             step = max(x.dtype.type(move.steps[0]), np.finfo(x.dtype).tiny)
             own = tracking.coordinate_steps(single, np.abs(x - self.anchor), mean_sq, x.size, np)
             steps = np.clip(own.astype(x.dtype), step, tracking.COORDINATE_RANGE * step)
             new = x - steps * grad
-            metric_sq = np.asarray([np.sum(steps * np.square(grad), dtype=np.float64) / step])
+            metric_sq = np.asarray([np.sum(steps * square, dtype=np.float64) / step])
             reach_sq = np.asarray([np.sum(np.square(new - self.anchor) / steps, dtype=np.float64) * step])
             run = tracking.remeasured(run, single, grad_sq, metric_sq, np)
             run, keep = tracking.moved(run, move, reach_sq, np)
