@@ -90,6 +90,7 @@ class Run(NamedTuple):
     origin: Any  # step at which the current stretch began: 0, or the last explosion
     grad_sq: Any  # shape=(1 + scopes,), sum of ‖g‖² over the stretch
     recent_sq: Any  # shape=(1 + scopes,), mean of ‖g‖² over the stretch, polynomially weighted; long run only
+    latest_sq: Any  # mean of ‖g‖² over the stretch, of steeper weights; long run only
     distance_sq: Any  # shape=(1 + scopes,), max ‖x − x_0‖² over the stretch, last point included
     bad: Any  # consecutive non-finite gradients or losses
     cuts: Any  # explosions so far: each quarters the cap

@@ -43,14 +43,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pfopt.search.schedule import RECENT, average_weight, decay_factor
+from pfopt.search.schedule import LATEST, RECENT, average_weight, decay_factor
 from pfopt.search.state import Run
 
 TRACKING = 1.25  # c of the whole; 1 is slow on least squares, at 1.5 the losses of networks spike (NOTES)
 SCOPE_TRACKING = 1.0  # c of a single group or tensor; 1.25 spikes three times as often
-COORDINATE_TRACKING = 0.5  # c of a single coordinate
+COORDINATE_TRACKING = 0.6  # c of a single coordinate
+VANISHED = 0.03  # of the mean ‖g‖²; where recent gradients are smaller still, coordinates' steps grow no further
 COORDINATE_RANGE = 2.0**40  # at most so many times its tensor's step: no product overflows where g vanished
 START = 0.1  # of the displacement of the probe at the root
+HEAVIEST = 2.0**-32  # of the largest number, a weight at most, so that their sum is finite
 BURST = 2000.0  # times the mean ‖g‖²; 2e4 fired too late on heavy-tailed least squares
 PATIENCE = 2  # consecutive non-finite gradients: a single one is one bad batch, at a good point
 BURST_AFTER = 20  # gradients, before which the mean means little
@@ -61,6 +63,7 @@ class Single(NamedTuple):
 
     share: Any  # of this gradient in the weighted means of squares
     age: Any  # gradients of the stretch, this one included
+    growth: Any  # >= 1, factor of the coordinates' mean squares; above 1 where gradients vanish
     start_sq: Any  # smallest squared displacement of the whole vector that counts
     factor: Any  # of the schedule
 
@@ -79,7 +82,7 @@ def begin(scopes: int, dtype: Any, xp: Any, **device: Any) -> Run:
     zero = xp.zeros((), dtype=dtype, **device)
     none = xp.zeros((), dtype=xp.int32, **device)
     vector = xp.zeros(1 + scopes, dtype=dtype, **device)
-    return Run(none, none, vector, vector, vector, none, none, zero, zero, zero, none)
+    return Run(none, none, vector, vector, zero, vector, none, none, zero, zero, zero, none)
 
 
 def probe(
@@ -151,20 +154,23 @@ def track(
     start_sq = (START * cut) ** 2 * root_distance_sq
     newest = average_weight(RECENT, age + 1) * go
     recent_sq = xp.where(go, run.recent_sq + newest * (grad_sq - run.recent_sq), run.recent_sq)
-    total_sq = (age + 1) * recent_sq
-    total_sq = xp.where(total_sq > 0, total_sq, xp.ones_like(total_sq))
-    track_sq = xp.maximum(start_sq, run.distance_sq) / total_sq
+    total_sq = _positive((age + 1) * recent_sq, xp)
+    reach_sq = xp.maximum(start_sq, run.distance_sq)
+    track_sq = reach_sq / total_sq
     tracks = xp.sqrt(track_sq)
     factor = decay_factor(schedule, age, length - run.origin)
     cap = cap * cut**2
-    certified = xp.minimum(tracks / alpha**0.5, cap * (age / vouched))
+    certified = xp.minimum(xp.sqrt(reach_sq / (alpha * _positive(grad_sq_sum, xp))), cap * (age / vouched))
     wanted = xp.concatenate([TRACKING * tracks[:1], SCOPE_TRACKING * tracks[1:]])
     steps = xp.minimum(wanted, xp.maximum(certified, cap))
 
-    share = track_sq[0] * (age + 1) ** gamma
+    steep = average_weight(LATEST, age + 1)
+    latest_sq = xp.where(go, run.latest_sq + steep * (grad_sq[0] - run.latest_sq), run.latest_sq)
+    share = reach_sq[0] / _positive(latest_sq, xp) * (age + 1) ** (gamma - 1)
+    share = xp.minimum(share, xp.full_like(share, HEAVIEST * xp.finfo(share.dtype).max))
     weight_sum = xp.where(go, run.weight_sum + share, run.weight_sum)
     one = xp.ones_like(weight_sum)
-    weight = xp.where(weight_sum > 0, share / xp.where(weight_sum > 0, weight_sum, one), one) * go
+    weight = xp.where(weight_sum > 0, share / _positive(weight_sum, xp), one) * go
 
     run = _add_value(run, value, go & (run.step >= length - tail), xp)
     step = run.step + counts
@@ -173,12 +179,15 @@ def track(
         origin=xp.where(explode, step, run.origin),
         grad_sq=xp.where(explode, xp.zeros_like(grad_sq), grad_sq_sum),
         recent_sq=xp.where(explode, xp.zeros_like(grad_sq), recent_sq),
+        latest_sq=xp.where(explode, xp.zeros_like(latest_sq), latest_sq),
         distance_sq=xp.where(explode, xp.zeros_like(grad_sq), run.distance_sq),
         weight_sum=xp.where(explode, xp.zeros_like(weight_sum), weight_sum),
         bad=xp.where(explode, xp.zeros_like(bad), bad),
         cuts=run.cuts + explode,
     )
-    single = Single(newest, age + 1, start_sq[0], factor)
+    vanished = VANISHED * grad_sq_sum[0] / total_sq[0]
+    growth = xp.maximum(vanished, xp.ones_like(vanished))
+    single = Single(newest, age + 1, growth, start_sq[0], factor)
     return run, Move(go, explode, factor * steps, xp.where(explode, one, weight)), single
 
 
@@ -193,7 +202,8 @@ def coordinate_steps(single: Single, displacement: Any, recent_sq: Any, size: in
         xp: array namespace.
     """
     least = xp.finfo(recent_sq.dtype).tiny
-    track_sq = xp.maximum(single.start_sq / size, xp.square(displacement)) / xp.clip(recent_sq, least, None)
+    recent_sq = single.growth * xp.clip(recent_sq, least, None)
+    track_sq = xp.maximum(single.start_sq / size, xp.square(displacement)) / recent_sq
     return (single.factor * COORDINATE_TRACKING / xp.sqrt(single.age)) * xp.sqrt(track_sq)
 
 
@@ -252,6 +262,11 @@ def estimates(run: Run) -> tuple[float, float]:
     """Root mean square of the gradient norms and largest displacement of a run; host numbers only."""
     steps = max(int(run.step - run.origin), 1)
     return float(np.sqrt(run.grad_sq[0] / steps)), float(np.sqrt(run.distance_sq[0]))
+
+
+def _positive(x: Any, xp: Any) -> Any:
+    """``x``, or 1 where it is zero: nothing has been measured yet, and what is divided is zero as well."""
+    return xp.where(x > 0, x, xp.ones_like(x))
 
 
 def _judge(run: Run, grad_sq: Any, value: Any, counts: Any, patience: int, xp: Any) -> tuple[Any, Any]:
