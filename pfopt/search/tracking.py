@@ -10,29 +10,33 @@ finite point; its remaining gradients are still spent, so that the budget does n
 **Capped certificate tracking**, the long run of plan "train". The certificate of Carmon & Hinder kept with
 equality along the run, and bounded by what the bisection found to be stable:
 
-    track_t = max(START r̄*, r̄_t) / sqrt(t m_t)
-    step_t  = min(TRACKING track_t, max(cap, min(track_t / sqrt(alpha), cap t / n))) · decay(t)
+    track_t       = max(START r̄*, r̄_t) / sqrt(t m_t)
+    certificate_t = max(START r̄*, r̄_t) / sqrt(alpha max(t m_t, REMEMBERED Σ ‖g‖²))
+    step_t        = min(TRACKING track_t, max(cap, min(certificate_t, cap t / n))) · decay(t)
 
 with r̄* the displacement of the probe at the root, n its length, and m_t the polynomially weighted mean of ‖g‖²,
 which forgets the large gradients near the anchor. Beyond the cap only the certificate itself counts, at the
-horizon t, and it raises the cap at most in proportion to t. A group or a tensor has a step size of its own by the
-same rule, a single coordinate its track alone, and each moves by the largest one that it is in the scope of.
+horizon t, and it raises the cap at most in proportion to t; it may not forget all, or where gradients vanish, as near
+an optimum without noise, it would raise the step until the run is unstable. A group or a tensor has a step size of its
+own by the same rule, a single coordinate its track alone, whose sum remembers COORDINATE_REMEMBERED of what the
+whole has met; each moves by the largest one that it is in the scope of.
 
 Where coordinates move by ratio_i >= 1 times their tensor's step, that is SGD in another metric, and there they are
 measured: ‖d‖² is Σ d_i² / ratio_i and ‖g‖² is Σ ratio_i g_i². In the plain norm a few flat coordinates that have
 come far would certify a step at which the steep ones diverge.
 
-What is returned is the average x̄ of the iterates x_t, weighted by track_t² t^gamma, and gradients are taken between
-the two, at x_t + share (x̄_t − x_t): primal averaging (Defazio et al., "The Road Less Scheduled", 2024), which needs
-no decay. For convex f, exact gradients and any share in [0, 1], whatever the step sizes,
+What is returned is the average x̄ of the iterates x_t, weighted by r̄_t² t^(gamma-1) / m'_t, and gradients are taken
+between the two, at x_t + share (x̄_t − x_t): primal averaging (Defazio et al., "The Road Less Scheduled", 2024),
+which needs no decay. For convex f, exact gradients and any share in [0, 1], whatever the step sizes,
 
     f(x̄_T) − f* <= (‖x_0 − x*‖² + Σ step_t² ‖g_t‖²) / (2 Σ step_t)
 
 where x_t has as its weight the step that leaves it (Theorem 2 there, and the distances' telescoping sum); weights that
 outgrow the steps cost the largest ‖x_t − x*‖ in place of ‖x_0 − x*‖ (experiments/NOTES.md, "Theory"). Why these: at a
-bounded step the variance of x_t is proportional to m_t, and 1/m_t is the weight that the mean of least variance has;
-r̄_t² is small while most of the way is still to go. They lag by one step, and are outside the theorem in that. Where
-the last iterate is returned, share = 0 and the steps decay.
+bounded step the variance of x_t is proportional to the mean of ‖g‖², and its inverse is the weight that the mean of
+least variance has; m'_t is a mean of the latest ones, so that the average follows iterates that converge without noise
+as fast as they do. r̄_t² is small while most of the way is still to go. The weights lag by one step, and are outside the
+theorem in that. Where the last iterate is returned, share = 0 and the steps decay.
 
 When ‖g_t‖² exceeds BURST times its mean over the stretch, or nothing finite came twice in a row, the run *explodes*:
 it goes back to the last good point with a quarter of the cap and half the starting displacement, and goes on with
@@ -49,7 +53,8 @@ from pfopt.search.state import Run
 TRACKING = 1.25  # c of the whole; 1 is slow on least squares, at 1.5 the losses of networks spike (NOTES)
 SCOPE_TRACKING = 1.0  # c of a single group or tensor; 1.25 spikes three times as often
 COORDINATE_TRACKING = 0.6  # c of a single coordinate
-VANISHED = 0.03  # of the mean ‖g‖²; where recent gradients are smaller still, coordinates' steps grow no further
+REMEMBERED = 0.3  # of all ‖g‖² of the stretch, at least, in the certificate beyond the cap
+COORDINATE_REMEMBERED = 0.03  # likewise for single coordinates
 COORDINATE_RANGE = 2.0**40  # at most so many times its tensor's step: no product overflows where g vanished
 START = 0.1  # of the displacement of the probe at the root
 HEAVIEST = 2.0**-32  # of the largest number, a weight at most, so that their sum is finite
@@ -139,7 +144,7 @@ def track(
         length: gradients of the whole run.
         tail: how many of the last of them have their loss measured.
         schedule: "linear" or "constant", of the step size itself.
-        gamma: shape=(), >= 0; the average's weights are track_t² t^gamma.
+        gamma: shape=(), >= 0; the average's weights are r̄_t² t^(gamma-1) / m'_t.
         xp: array namespace.
     """
     finite, bad = _judge(run, grad_sq, value, counts, PATIENCE, xp)
@@ -155,12 +160,14 @@ def track(
     newest = average_weight(RECENT, age + 1) * go
     recent_sq = xp.where(go, run.recent_sq + newest * (grad_sq - run.recent_sq), run.recent_sq)
     total_sq = _positive((age + 1) * recent_sq, xp)
+    forgotten = grad_sq_sum / total_sq
     reach_sq = xp.maximum(start_sq, run.distance_sq)
-    track_sq = reach_sq / total_sq
-    tracks = xp.sqrt(track_sq)
+    tracks = xp.sqrt(reach_sq / total_sq)
     factor = decay_factor(schedule, age, length - run.origin)
     cap = cap * cut**2
-    certified = xp.minimum(xp.sqrt(reach_sq / (alpha * _positive(grad_sq_sum, xp))), cap * (age / vouched))
+    certified = xp.minimum(
+        tracks / xp.sqrt(alpha * _at_least_1(REMEMBERED * forgotten, xp)), cap * (age / vouched)
+    )
     wanted = xp.concatenate([TRACKING * tracks[:1], SCOPE_TRACKING * tracks[1:]])
     steps = xp.minimum(wanted, xp.maximum(certified, cap))
 
@@ -185,8 +192,7 @@ def track(
         bad=xp.where(explode, xp.zeros_like(bad), bad),
         cuts=run.cuts + explode,
     )
-    vanished = VANISHED * grad_sq_sum[0] / total_sq[0]
-    growth = xp.maximum(vanished, xp.ones_like(vanished))
+    growth = _at_least_1(COORDINATE_REMEMBERED * forgotten[0], xp)
     single = Single(newest, age + 1, growth, start_sq[0], factor)
     return run, Move(go, explode, factor * steps, xp.where(explode, one, weight)), single
 
@@ -267,6 +273,10 @@ def estimates(run: Run) -> tuple[float, float]:
 def _positive(x: Any, xp: Any) -> Any:
     """``x``, or 1 where it is zero: nothing has been measured yet, and what is divided is zero as well."""
     return xp.where(x > 0, x, xp.ones_like(x))
+
+
+def _at_least_1(x: Any, xp: Any) -> Any:
+    return xp.maximum(x, xp.ones_like(x))
 
 
 def _judge(run: Run, grad_sq: Any, value: Any, counts: Any, patience: int, xp: Any) -> tuple[Any, Any]:
