@@ -50,7 +50,10 @@ def variants() -> dict[str, Any]:
     """What is changed: a label, and the patch that does it."""
     return {
         **_value("TRACKING", (0.625, 2.5)),
-        **_value("COORDINATE_TRACKING", (0.25, 1.0)),
+        **_value("COORDINATE_TRACKING", (0.3, 1.2)),
+        **_value("REMEMBERED", (0.15, 0.6)),
+        **_value("COORDINATE_REMEMBERED", (0.015, 0.06)),
+        **_value("LATEST", (8.0, 32.0)),
         **_value("START", (0.05, 0.2)),
         **_value("BURST", (1000.0, 4000.0)),
         **_value("RECENT", (1.5, 6.0)),

@@ -65,3 +65,23 @@ def test_train_plan_spends_the_budget_and_descends(seed: int, values: bool, sche
         assert oracle.calls == result.num_grad_evals == B
         assert np.isfinite(result.x).all()
         assert problem.gap(result.x) < 0.2 * problem.gap(problem.x0)
+
+
+@pytest.mark.parametrize("kind", ["logistic", "squared"])
+@pytest.mark.parametrize("seed", range(3))
+def test_without_noise_at_the_optimum_the_long_run_converges_to_rounding(seed: int, kind: str) -> None:
+    """Weights that do not follow the gradients, or steps that outgrow them, leave 1e-5 to 1e-3 here."""
+    draw = np.random.default_rng(seed)
+    rows, best = draw.standard_normal((400, 30)), draw.standard_normal(30) / 30**0.5
+    chances = 1.0 / (1.0 + np.exp(-rows @ best))
+
+    def squared(x: Any) -> Any:
+        batch = draw.integers(400, size=16)
+        return rows[batch].T @ (rows[batch] @ (x - best)) / 16
+
+    def logistic(x: Any) -> Any:
+        return rows.T @ (1.0 / (1.0 + np.exp(-rows @ x)) - chances) / 400
+
+    oracle = squared if kind == "squared" else logistic
+    x = pfopt.minimize(oracle, np.zeros(30), 2000, plan="train", schedule="linear").x
+    assert np.linalg.norm(x - best) < 1e-12 * np.linalg.norm(best)

@@ -57,6 +57,29 @@ def test_weights_know_no_schedule() -> None:
     assert moves["linear"].weight == moves["constant"].weight
 
 
+def test_a_certificate_does_not_forget_that_gradients_were_large() -> None:
+    run, sum_sq = tracking.begin(0, np.float64, np), 0.0
+    for step in range(200):
+        grad_sq = 0.9**step
+        sum_sq += grad_sq
+        run, move, _ = track(run, grad_sq, cap=1e-6, vouched=1e-9)
+        assert move.steps[0] <= np.sqrt(tracking.START**2 / (1.5 * tracking.REMEMBERED * sum_sq)) * (
+            1 + 1e-12
+        )
+    assert move.steps[0] > 1e-6
+
+
+def test_weights_stay_finite_where_gradients_vanish() -> None:
+    run = tracking.begin(0, np.float32, np)
+    with np.errstate(all="ignore"):
+        for step in range(300):
+            grad_sq = np.float32(4.0) ** np.float32(-step)  # below the smallest number from step 75 on
+            run, move, single = track(run, grad_sq, root_distance_sq=np.ones(1, np.float32))
+            assert 0 <= move.weight <= 1
+            assert np.isfinite([run.weight_sum, *move.steps]).all()
+            assert single.growth >= 1
+
+
 def test_a_stretch_that_explodes_starts_its_average_anew() -> None:
     run = tracking.begin(0, np.float64, np)
     for _ in range(30):

@@ -1,0 +1,114 @@
+"""Is one run as good where there is less noise or more, and where it is shorter or longer?
+
+Run as ``python -m experiments.regimes``; writes ``experiments/results/regimes.csv``, one row per run: suboptimality
+over that of the best of grid A with the same batches. The suites have batches of 16 and one budget; constants tuned
+there alone fail elsewhere (experiments/NOTES.md, item 21).
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from itertools import product
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import pandas as pd
+import torch
+from rich.console import Console
+from rich.progress import track
+from torch import Tensor
+
+from experiments.files import write_text
+from experiments.gaps import gap, geometric_mean
+from experiments.methods.registry import METHODS
+from experiments.methods.sgd_grid import grid_a, sgd_grid
+from experiments.parallel import run_parallel
+from experiments.robustness import ALL
+from experiments.tasks.convex import CONVEX, SPARSE
+from experiments.tasks.objective import ConvexTask
+from experiments.tasks.registry import available, make_task
+from experiments.tasks.solved import SolvedTask
+from experiments.tasks.task import Setting
+
+REGIMES = ((1, 4000), (16, 1000), (16, 4000), (16, 16000), (128, 2000), (ALL, 1000))  # batch size, gradients
+MOST_ROWS = 2000  # of a task with exact gradients
+OUTPUT = Path(__file__).resolve().parent / "results" / "regimes.csv"
+
+
+class Job(NamedTuple):
+    """One task in one regime."""
+
+    task: str
+    batch_size: int
+    budget: int
+    seed: int
+    methods: tuple[str, ...]
+    data_dir: str | None
+
+
+class _Exact:
+    """A task whose every batch is all of its rows."""
+
+    def __init__(self, task: ConvexTask) -> None:
+        self._task = task
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._task, name)
+
+    def batches(self, seed: int, steps: int, batch_size: int) -> Tensor:
+        del seed, batch_size
+        return torch.arange(len(self._task.targets)).expand(steps, -1)
+
+
+def run(job: Job) -> list[dict[str, object]]:
+    """One row per method."""
+    convex = cast(SolvedTask, make_task(job.task, job.data_dir))
+    task = cast(Any, _Exact(convex) if job.batch_size == ALL else convex)
+    setting = Setting(job.budget, job.batch_size)
+    grid = gap(grid_a(sgd_grid(task, job.seed, job.budget, job.batch_size)).value, convex.minimum)
+    where = {name: getattr(job, name) for name in ("task", "batch_size", "budget", "seed")}
+    runs = {method: METHODS[method](task, job.seed, setting).value for method in job.methods}
+    return [
+        {**where, "method": method, "grid": grid, "ratio": gap(value, convex.minimum) / grid}
+        for method, value in runs.items()
+    ]
+
+
+def jobs(names: list[str], seeds: list[int], methods: tuple[str, ...], data_dir: str | None) -> Iterator[Job]:
+    """Every task in every regime that a small machine affords."""
+    for name in names:
+        rows = len(cast(ConvexTask, make_task(name, data_dir)).targets)
+        for (batch_size, budget), seed in product(REGIMES, seeds):
+            if batch_size != ALL or rows <= MOST_ROWS:
+                yield Job(name, batch_size, budget, seed, methods, data_dir)
+
+
+def main() -> None:
+    """Print the geometric mean and the worst task of every regime."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--methods", nargs="+", default=["pfopt", "dog"], choices=sorted(METHODS))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--data-dir")
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--output", type=Path, default=OUTPUT)
+    args = parser.parse_args()
+    names = available(tuple(name for name in CONVEX if name not in SPARSE), args.data_dir)
+    planned = list(jobs(names, args.seeds, tuple(args.methods), args.data_dir))
+    console = Console()
+    finished = run_parallel(run, planned, args.processes)
+    rows = [row for part in track(finished, total=len(planned), console=console) for row in part]
+    table = pd.DataFrame(rows).sort_values(["batch_size", "budget", "method", "task", "seed"])
+    write_text(args.output, table.to_csv(index=False))
+    for regime, part in table.groupby(["batch_size", "budget", "method"]):
+        batch_size, budget, method = cast(tuple[int, int, str], regime)
+        tasks = part.groupby("task").ratio.apply(geometric_mean)
+        batches = "exact gradients" if batch_size == ALL else f"batches of {batch_size}"
+        mean, worst = geometric_mean(tasks), tasks.max()
+        console.print(
+            f"{batches}, {budget} gradients, {method}: geometric mean {mean:.3g}, worst {worst:.3g} ({tasks.idxmax()})"
+        )
+
+
+if __name__ == "__main__":
+    main()
