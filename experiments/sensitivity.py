@@ -53,7 +53,7 @@ def variants() -> dict[str, Any]:
         **_value("COORDINATE_TRACKING", (0.3, 1.2)),
         **_value("REMEMBERED", (0.15, 0.6)),
         **_value("COORDINATE_REMEMBERED", (0.015, 0.06)),
-        **_value("LATEST", (8.0, 32.0)),
+        **_value("LATEST", (4.0, 16.0)),
         **_value("START", (0.05, 0.2)),
         **_value("BURST", (1000.0, 4000.0)),
         **_value("RECENT", (1.5, 6.0)),
