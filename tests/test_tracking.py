@@ -58,15 +58,13 @@ def test_weights_know_no_schedule() -> None:
 
 
 def test_a_certificate_does_not_forget_that_gradients_were_large() -> None:
-    run, sum_sq = tracking.begin(0, np.float64, np), 0.0
-    for step in range(200):
-        grad_sq = 0.9**step
-        sum_sq += grad_sq
-        run, move, _ = track(run, grad_sq, cap=1e-6, vouched=1e-9)
-        assert move.steps[0] <= np.sqrt(tracking.START**2 / (1.5 * tracking.REMEMBERED * sum_sq)) * (
-            1 + 1e-12
-        )
-    assert move.steps[0] > 1e-6
+    run, sum_sq, step = tracking.begin(0, np.float64, np), 0.0, np.inf
+    for count in range(200):
+        sum_sq += 0.9**count
+        run, move, _ = track(run, 0.9**count, cap=1e-6, vouched=1e-9)
+        (step,) = move.steps
+        assert step**2 * 1.5 * tracking.REMEMBERED * sum_sq <= tracking.START**2 * (1 + 1e-12)
+    assert step > 1e-6
 
 
 def test_weights_stay_finite_where_gradients_vanish() -> None:
