@@ -21,6 +21,7 @@ from pfopt.search import plan as plans
 from pfopt.search import schedule as schedules
 from pfopt.search import tracking
 from pfopt.search.state import Config, Phase, on_host
+from tests.torch.problems import NOISE
 
 Array = NDArray[np.float64]
 
@@ -29,10 +30,6 @@ ROWS, COLUMNS = 40, 6
 INPUTS: Array = RNG.standard_normal((ROWS, COLUMNS)) * np.geomspace(3.0, 0.3, COLUMNS)
 TARGETS: Array = INPUTS @ RNG.standard_normal(COLUMNS) + 0.3 * RNG.standard_normal(ROWS)
 START: Array = RNG.standard_normal(COLUMNS)
-
-
-# Exact gradients ride the edge of stability in the long run, where rounding errors grow: a little noise there.
-NOISE = {"train": 0.03, "certified": 0.0}
 
 
 class Oracle:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 import pfopt
 from pfopt.torch import ParameterFreeSGD
-from tests.torch.problems import until_done
+from tests.torch.problems import NOISE, until_done
 
 Array = NDArray[np.float64]
 
@@ -46,10 +46,6 @@ PROBLEMS: dict[str, Callable[[Array], tuple[float, Array]]] = {
     "logistic": logistic,
     "absolute deviations": absolute_deviations,
 }
-
-
-# Exact gradients ride the edge of stability in the long run, where rounding errors grow: a little noise there.
-NOISE = {"train": 0.03, "certified": 0.0}
 
 
 class Outcome(NamedTuple):
