@@ -13,7 +13,6 @@ from pfopt.search.certificate import theorem_constants
 from pfopt.search.state import (
     ANCHOR,
     AVERAGE,
-    LAST,
     Config,
     Outcome,
     Phase,
@@ -138,7 +137,7 @@ class _Driver:
         state = plans.init(config)._replace(initial_step=initial_step or 0.0)
         self.kept = {}
         while state.phase != Phase.DONE:
-            runner = {Phase.SEARCH: self._probe, Phase.ARBITRATE: self._stand}.get(state.phase, self._train)
+            runner = self._probe if state.phase == Phase.SEARCH else self._train
             with np.errstate(all="ignore"):
                 before, run, outputs = runner(config, state)
                 if before is None:
@@ -236,15 +235,7 @@ class _Driver:
             run, keep = tracking.moved(run, move, reach_sq, np)
             x = self.anchor if move.explode else np.where(keep, new, x)
             average = average + x.dtype.type(move.weight) * (x - average)
-        return state, run, {AVERAGE: average, LAST: x + share * (average - x)}
-
-    def _stand(self, config: Config, state: State) -> tuple[State, Run, dict[int, NDArray[Any]]]:
-        """Measure the loss of the average."""
-        run = tracking.begin(0, np.float64, np)
-        for _ in range(state.run_length):
-            _, value = self._ask(self.kept[AVERAGE][0])
-            run = tracking.stand(run, np.asarray(np.nan if value is None else value), np)
-        return state, run, {}
+        return state, run, {AVERAGE: average}
 
     def _report(self, state: State, run: Run, accepted: bool) -> None:
         record = plans.record(state, run, accepted)

@@ -12,7 +12,6 @@ from pfopt.optax.memory import Options
 from pfopt.search import plan as plans
 from pfopt.search import schedule as schedules
 from pfopt.search import validate
-from pfopt.search.state import AVERAGE, LAST
 
 PARAMS_MISSING = (
     "params must be passed to update(updates, state, params), which measures the distance from the anchor, "
@@ -61,9 +60,8 @@ def options(
         total_steps=plans.FIRST_STAGE if total_steps is None else _steps(total_steps, plan),
         plan=plan,
         schedule=schedule,
-        output=LAST if isinstance(average, str) and average == "last" else AVERAGE,
+        average=average,
         based=based,
-        arbitrate=isinstance(average, str) and average == "auto",
         endless=total_steps is None,
     )
     gamma = schedules.GAMMA[config.primal] if isinstance(average, str) else average

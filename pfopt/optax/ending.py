@@ -10,7 +10,7 @@ from pfopt.optax import kernels
 from pfopt.optax.memory import Options, ParameterFreeState, like
 from pfopt.search import plan as plans
 from pfopt.search import tracking
-from pfopt.search.state import ANCHOR, AVERAGE, HI, LAST, LO, Config, Phase, State, Verdict, choose
+from pfopt.search.state import ANCHOR, HI, LAST, LO, Config, Phase, State, Verdict
 
 Leaves = list[jax.Array]
 
@@ -30,11 +30,10 @@ def finish(
     following, verdict = plans.finish(config, before, run, jnp)
     following = like(following, before)
     root = plans.root_distance_sq(following, jnp)
-    standing = before.phase == Phase.ARBITRATE
     state = state._replace(
         search=following,
         run=tracking.begin(len(root) - 1, root.dtype, jnp),
-        finished=choose(jnp, standing, state.finished, run),
+        finished=run,
         root_distance_sq=jnp.where(root > 0, root, root[0]),  # a scope that stood still starts like the whole
         probes=state.probes + (before.phase == Phase.SEARCH),
         deploy=_deploy_slot(config, following),
@@ -42,13 +41,13 @@ def finish(
     if config.plan == "certified":
         state, points = _lay_out_certified(state, points, following, verdict, config.schedule)
     else:
-        state, points = _lay_out(state, points, before, following, verdict)
+        state, points = _lay_out(state, points, following, verdict)
     return state._replace(base=renew(state.anchor)), points
 
 
 def _deploy_slot(config: Config, state: State) -> jax.Array:
     """Where the iterate to deploy is."""
-    delivered = (state.phase == Phase.ARBITRATE) | (state.phase == Phase.DONE)
+    delivered = state.phase == Phase.DONE
     if config.plan == "certified":
         return jnp.where(delivered, LAST, state.output)
     return jnp.where(delivered, LAST, jnp.where(state.phase == Phase.TRAIN, config.output, ANCHOR))
@@ -67,17 +66,14 @@ def _lay_out_certified(
 
 
 def _lay_out(
-    state: ParameterFreeState, points: Leaves, before: State, following: State, verdict: Verdict
+    state: ParameterFreeState, points: Leaves, following: State, verdict: Verdict
 ) -> tuple[ParameterFreeState, Leaves]:
-    standing = before.phase == Phase.ARBITRATE
     delivered = (following.phase == Phase.DONE) | verdict.reanchor
-    swap = (following.phase == Phase.ARBITRATE) | (standing & (following.output == LAST))
-    averaged = swap | (delivered & ~standing & (following.output == AVERAGE))
-    new = kernels.select(averaged, state.average, points)
-    new = kernels.select(~swap & ~delivered, state.anchor, new)
+    output = state.average or points
+    new = kernels.select(delivered, output, state.anchor)
     anchor = kernels.select(verdict.reanchor, new, state.anchor)
     begins = (following.phase == Phase.SELECT) | (following.phase == Phase.TRAIN)
-    average = kernels.select(swap, points, kernels.select(begins, new, state.average))
+    average = kernels.select(begins, new, state.average) if state.average else []
     moved_sq = kernels.norms_sq(anchor, "global", state.anchor_sq.dtype)[0]
     anchor_sq = jnp.where(verdict.reanchor, moved_sq, state.anchor_sq)
     return state._replace(anchor=anchor, average=average, anchor_sq=anchor_sq), new

@@ -47,7 +47,7 @@ class ParameterFreeState(NamedTuple):
     )
     base: Any  # state of the base direction
     anchor: Any  # tree; x_0, zeros until latched
-    average: Any  # tree
+    average: Any  # tree; None where none is returned
     lo: Any  # tree; outputs of the probes at lo and hi, None in plan "train"
     hi: Any  # tree
     grad_sum: Any  # tree; plan "certified" with schedule "linear" only, else None
@@ -87,7 +87,7 @@ def fresh(
         deploy=zero(jnp.int32) + LAST,
         base=base.init(params),
         anchor=tree(),
-        average=tree(),
+        average=tree(plans.averages(config)),
         lo=tree(certified),
         hi=tree(certified),
         grad_sum=tree(certified and linear),

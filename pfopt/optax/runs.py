@@ -90,13 +90,13 @@ def take(
     moves = kernels.select(go & ~turn.training, moves, [jnp.zeros_like(move) for move in moves])
     average = state.average
     if options.config.plan == "certified":
-        average = kernels.lerp(average, gradient.points, jnp.where(rare, 0, turn.weight))
+        average = _averaged(state, gradient.points, jnp.where(rare, 0, turn.weight))
 
     def glide(held: Held) -> Held:
         old = _iterates(options, held[0], gradient)
         state, new, each = _move(options, held[0], turn, gradient, old, held[0].anchor)
         run, _ = tracking.moved(state.run, turn.move, _reach_sq(options, state, each), jnp)
-        average = kernels.lerp(state.average, new, turn.weight)
+        average = _averaged(state, new, turn.weight)
         new = kernels.interpolated(new, average, plans.interpolation(options.config), turn.training)
         return state._replace(run=run, average=average), kernels.subtract(new, gradient.points)
 
@@ -113,6 +113,10 @@ def _iterates(options: Options, state: ParameterFreeState, gradient: Gradient) -
     """What moves: in the long run, the points lie between these and the average."""
     share = plans.interpolation(options.config)
     return kernels.extrapolated(gradient.points, state.average, share, _trains(state))
+
+
+def _averaged(state: ParameterFreeState, points: list[jax.Array], weight: jax.Array) -> list[jax.Array]:
+    return kernels.lerp(state.average, points, weight) if state.average else []
 
 
 def _trains(state: ParameterFreeState) -> jax.Array:
@@ -207,16 +211,9 @@ def _measure(
         gamma=options.gamma,
         xp=jnp,
     )
-    stood = tracking.stand(run, jnp.full((), jnp.nan, run.value_sum.dtype) if value is None else value, jnp)
-    no, none = jnp.zeros_like(counts), jnp.zeros_like(gradient.sq)
-    still = Move(no, no, none, none[0])
-    standing = search.phase == Phase.ARBITRATE
     searching = search.phase == Phase.SEARCH
-
-    def pick(probe: Any, stand: Any, track: Any) -> Any:
-        return choose(jnp, searching, probe, choose(jnp, standing, stand, track))
-
-    return pick(probed[0], stood, tracked[0]), pick(probed[1], still, tracked[1]), single
+    run, move = (choose(jnp, searching, *both) for both in zip(probed, tracked, strict=True))
+    return run, move, single
 
 
 def _move(
@@ -371,7 +368,7 @@ def _settle(
     frozen = turn.searching & (run.bad >= _patience(options))
     new = kernels.select(frozen | move.explode, anchor, new)
     averaged = old if options.config.plan == "certified" else new
-    average = kernels.lerp(state.average, averaged, turn.weight)
+    average = _averaged(state, averaged, turn.weight)
     new = kernels.interpolated(new, average, plans.interpolation(options.config), turn.training)
     base = jax.tree.map(lambda new, old: jnp.where(move.explode, new, old), renew(anchor), state.base)
     state = state._replace(run=run, anchor=anchor, average=average, base=base)

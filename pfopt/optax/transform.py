@@ -159,8 +159,8 @@ def parameter_free(
     The base turns gradients g into directions d, for example ``optax.scale_by_adam()``. In the search d takes
     the place of g, measured by its products with g (``pfopt/torch/pairing.py`` says why), and the base's state
     begins anew at every restart from the anchor. The long run takes its gradients at the iterates, its step
-    decays linearly, and the average with gamma = 3 is returned. See ``parameter_free_sgd`` for what is done with
-    the budget.
+    decays linearly, and the last iterate is returned; where the horizon is unknown, the average with gamma = 3.
+    See ``parameter_free_sgd`` for what is done with the budget.
 
     Args:
         base: a transformation that leaves the sign alone: a ``scale_by_*`` or a chain that ends before the
@@ -246,16 +246,15 @@ def parameter_free_sgd(
         weight_decay: L2 penalty, >= 0: weight_decay · x is added to the gradient.
         average: what is returned: a number gamma >= 0, the average with weights t^gamma times the square of
             the certificate's step size (``pfopt.search.tracking``); "last", the last iterate; "auto", the
-            average with gamma = 1/2 or, with schedule "constant", with gamma = 3 or, where losses are given,
-            the better one of it and the last iterate.
+            average with gamma = 1/2 or, with schedule "constant", with gamma = 3.
         scope: over what displacement and gradients are estimated in the long run: "global", "tensor" or
             "auto", the largest step size of the whole, the leaf and the single coordinate. Plan "certified"
             is always global. For groups, give ``optax.partition`` one transformation per label.
 
     Returns:
         A ``GradientTransformationExtraArgs``. Its state holds three copies of the parameters (scopes "global"
-        and "tensor": two; plan "certified": four, and one more with schedule "linear"), one more with momentum,
-        and a float32 copy of half-precision parameters; statistics are float32, or float64 where parameters are.
+        and "tensor": two; plan "certified": four), one more with momentum, and a float32 copy of half-precision
+        parameters; statistics are float32, or float64 where parameters are.
 
     Raises:
         TypeError, ValueError: an argument is wrong; the message names it, what is allowed and what came.

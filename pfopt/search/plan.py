@@ -9,9 +9,8 @@ Plan "train" spends little on the search and the rest on one run:
                 are lengthened.
     select      where losses are given: short training runs with two caps; the lower cap wins if its loss is
                 clearly lower.
-    train       one run with capped certificate tracking (tracking.py), averaged as it goes.
-    arbitrate   where losses are given and there is no primal averaging: the average stands still for as long as
-                the run's tail was, and is returned unless the last iterates were better by more than the noise.
+    train       one run with capped certificate tracking (tracking.py); its average is returned, or its last
+                iterate where a base such as Adam makes the directions and the steps decay.
 
 Where the horizon is unknown the long run has no end, unless its steps decay: then budgets double, and each stage
 goes on from the point that the last one returned.
@@ -51,21 +50,45 @@ FIRST_STEP = {"certified": 2.0**-20, "train": 2.0**-8}  # of ‖x_0‖/‖g_0‖
 SEARCH_SHARE = 0.25  # of the budget, at most; a search with signal ends far below it
 LENGTHENED_SHARE = 0.125  # likewise, once probes are longer: the long run's certificate mends a low root
 LENGTHEN = 4  # probes without signal grow by this factor
-CAPS = {False: (2, 0), True: (1, 0)}  # Config.caps; True where a base such as Adam makes the directions
+CAPS = {False: (2, 0), True: (0, -1)}  # Config.caps; True where a base such as Adam makes the directions
 UNCAPPED = 64  # doublings: no bound, where the search found none
 CLEARLY = 2.0  # standard errors by which a loss must be lower to overrule the default
 
 
 def configure(
-    total_steps: int, plan: str, schedule: str, output: int = AVERAGE, based: bool = False, **rest: Any
+    total_steps: int,
+    plan: str,
+    schedule: str,
+    average: Any = "auto",
+    *,
+    based: bool = False,
+    endless: bool = False,
 ) -> Config:
-    """A ``Config`` with the plan's own constants; ``based`` where a base such as Adam makes the directions.
+    """A ``Config`` with the plan's own constants.
 
-    A base that remembers gradients goes without primal averaging: both together forget too slowly (NOTES).
+    Args:
+        total_steps: gradients in all; of the first stage where the horizon is unknown.
+        plan: "certified" or "train".
+        schedule: "constant" or "linear".
+        average: "auto", "last" or gamma, of plan "train".
+        based: whether a base such as Adam makes the directions. It remembers gradients and goes without primal
+            averaging, since both together forget too slowly; its steps decay instead, and at the end of a decay
+            the last iterate is ahead of every average (NOTES).
+        endless: whether the horizon is unknown.
     """
-    primal = plan == "train" and output == AVERAGE and schedule == "linear" and not based
-    alphas = (ALPHA[plan],) * len(RANGES)
-    return Config(total_steps, plan, schedule, alphas, output=output, caps=CAPS[based], primal=primal, **rest)
+    decays = based and schedule == "linear" and not endless
+    last = isinstance(average, str) and (average == "last" or (plan == "train" and decays))
+    primal = plan == "train" and schedule == "linear" and not (last or based)
+    return Config(
+        total_steps,
+        plan,
+        schedule,
+        alphas=(ALPHA[plan],) * len(RANGES),
+        output=LAST if last else AVERAGE,
+        caps=CAPS[based],
+        primal=primal,
+        endless=endless,
+    )
 
 
 def probe_length(total_steps: Any, xp: Any = np) -> Any:
@@ -75,11 +98,6 @@ def probe_length(total_steps: Any, xp: Any = np) -> Any:
 
 def select_length(total_steps: Any) -> Any:
     """Gradients of each run of phase SELECT."""
-    return total_steps // 128
-
-
-def tail_length(total_steps: Any) -> Any:
-    """Gradients over which the average's and the last iterate's losses are measured."""
     return total_steps // 128
 
 
@@ -94,15 +112,19 @@ def step_schedule(config: Config) -> str:
     return "constant" if config.primal else config.schedule
 
 
+def averages(config: Config) -> bool:
+    """Whether an average of the iterates may be returned."""
+    return config.schedule == "constant" if config.plan == "certified" else config.output == AVERAGE
+
+
 def interpolation(config: Config) -> float:
     """Share of the average in the point at which the long run takes its gradients."""
     return INTERPOLATION if config.primal else 0.0
 
 
 def tail(config: Config, state: State, xp: Any = np) -> Any:
-    """Last gradients of the training run whose losses are compared: half a candidate, the tail of the long run."""
-    total = stage_steps(config, state, xp)
-    return xp.where(state.phase == Phase.SELECT, select_length(total) // 2, tail_length(total))
+    """Last gradients of a run of phase SELECT, whose losses are compared."""
+    return select_length(stage_steps(config, state, xp)) // 2
 
 
 def init(config: Config, scopes: int = 0, xp: Any = np) -> State:
@@ -172,11 +194,9 @@ def finish(config: Config, state: State, run: Run, xp: Any = np) -> tuple[State,
         return _finish_certified(config, state, run, xp)
     after_search, accepted = _finish_probe(config, state, run, xp)
     after_select = _finish_select(config, state, run, xp)
-    after_train = _finish_train(config, state, run, xp)
-    after_arbitrate = _finish_arbitrate(state, run, xp)
+    after_train = state._replace(phase=Phase.DONE, output=config.output)
     phase = state.phase
-    later = choose(xp, phase == Phase.TRAIN, after_train, after_arbitrate)
-    later = choose(xp, phase == Phase.SELECT, after_select, later)
+    later = choose(xp, phase == Phase.SELECT, after_select, after_train)
     following = choose(xp, phase == Phase.SEARCH, after_search, later)
     done = following.phase == Phase.DONE
     if config.endless:
@@ -243,23 +263,15 @@ def _begin_train(config: Config, state: State, xp: Any) -> State:
         cap=xp.where(certified, b.lo, b.hi) + xp.where(bounded, config.caps[0], UNCAPPED),
         best_value=xp.inf,
     )
-    select = state.losses & bounded & (select_length(total) >= state.probe_length) & config.arbitrate
+    select = state.losses & bounded & (select_length(total) >= state.probe_length)
     candidate = state._replace(phase=Phase.SELECT, run_length=select_length(total))
     return choose(xp, select, candidate, _long_run(config, state, xp))
 
 
 def _long_run(config: Config, state: State, xp: Any) -> State:
-    total = stage_steps(config, state, xp)
-    reserved = xp.where(state.losses & _arbitrates(config), tail_length(total), 0)
     endless = config.endless and step_schedule(config) == "constant"
-    return state._replace(
-        phase=Phase.TRAIN, run_length=ENDLESS if endless else total - state.spent - reserved
-    )
-
-
-def _arbitrates(config: Config) -> bool:
-    """Whether losses choose between average and last iterate, which under primal averaging are too near (NOTES)."""
-    return config.arbitrate and not config.primal
+    left = stage_steps(config, state, xp) - state.spent
+    return state._replace(phase=Phase.TRAIN, run_length=ENDLESS if endless else left)
 
 
 def _finish_select(config: Config, state: State, run: Run, xp: Any) -> State:
@@ -277,28 +289,6 @@ def _finish_select(config: Config, state: State, run: Run, xp: Any) -> State:
     following = xp.minimum(xp.where(last, state.best, state.candidate), len(config.caps) - 1)
     state = state._replace(cap=state.bracket.lo + xp.asarray(config.caps)[following])
     return choose(xp, last, _long_run(config, state, xp), state)
-
-
-def _finish_train(config: Config, state: State, run: Run, xp: Any) -> State:
-    mean, error = tracking.mean_value(run, xp)
-    total = stage_steps(config, state, xp)
-    judged = state.losses & _arbitrates(config) & (run.value_count > 0)
-    stand = state._replace(
-        phase=Phase.ARBITRATE,
-        run_length=total - state.spent,
-        best_value=mean,
-        best_error=error,
-        output=AVERAGE,
-    )
-    done = state._replace(phase=Phase.DONE, output=config.output)
-    return choose(xp, judged, stand, done)
-
-
-def _finish_arbitrate(state: State, run: Run, xp: Any) -> State:
-    mean, error = tracking.mean_value(run, xp)
-    margin = CLEARLY * xp.sqrt(error**2 + state.best_error**2)
-    last = state.best_value + margin < mean
-    return state._replace(phase=Phase.DONE, output=xp.where(last, LAST, AVERAGE))
 
 
 def _next_stage(config: Config, state: State, xp: Any) -> State:

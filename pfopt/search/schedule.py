@@ -2,10 +2,7 @@
 
 from typing import Any
 
-GAMMA = {
-    True: 0.5,
-    False: 3.0,
-}  # of the returned average, by Config.primal: its weights are r̄_t² t^(gamma-1) / m'_t
+GAMMA = {True: 0.5, False: 3.0}  # of the returned average, by Config.primal; its weights are in tracking.py
 RECENT = 3.0  # polynomial weight of the mean ‖g‖² that the long run's step size divides by
 LATEST = 8.0  # of the mean ‖g‖² that the average's weights divide by
 INTERPOLATION = 2 / 3  # share of the average in the point at which the long run takes its gradients

@@ -18,13 +18,12 @@ class Phase(IntEnum):
     SEARCH = 0  # a probe: fixed step size, from the anchor
     SELECT = 1  # a short training run with one of several caps, compared by loss
     TRAIN = 2  # the long run
-    ARBITRATE = 3  # the average stands still while its loss is measured
-    DONE = 4
+    DONE = 3
 
     @property
     def label(self) -> str:
         """The name that ``Status.phase`` shows: ``"search" | "select" | "train" | "done"``."""
-        return ("search", "select", "train", "select", "done")[self]
+        return ("search", "select", "train", "done")[self]
 
 
 class Outcome(IntEnum):
@@ -71,9 +70,6 @@ class Config(NamedTuple):
     alphas: tuple[float, ...]  # alpha^(k) for k = 2, 4, 8
     betas: tuple[float, ...] = (0.0, 0.0, 0.0)  # beta^(k) for k = 2, 4, 8
     output: int = AVERAGE  # of plan "train": AVERAGE or LAST
-    arbitrate: bool = (
-        True  # losses, where given, choose the cap; without primal averaging, also what is returned
-    )
     caps: tuple[int, int] = (2, 0)  # of plan "train": doublings above the root; a loss may choose the second
     primal: bool = False  # the long run takes its gradients between iterate and average, and does not decay
     endless: bool = False  # unknown horizon: a run without end or, where it decays, stages of doubling budget
@@ -95,7 +91,7 @@ class Run(NamedTuple):
     bad: Any  # consecutive non-finite gradients or losses
     cuts: Any  # explosions so far: each quarters the cap
     weight_sum: Any  # sum of the average's weights over the stretch; long run only
-    value_sum: Any  # sum of the losses in the run's tail
+    value_sum: Any  # sum of the losses of a probe, or of the second half of a candidate
     value_sq_sum: Any  # sum of their squares
     value_count: Any  # how many there were
 
@@ -129,7 +125,7 @@ class State(NamedTuple):
     cap: Any  # exponent that bounds the long run's step size
     candidate: Any  # index of the cap now running in phase SELECT
     best: Any  # index of the best one so far
-    best_value: Any  # mean loss of the best candidate so far, or of the last iterates of the long run
+    best_value: Any  # mean loss of the best candidate so far
     best_error: Any  # its standard error
     output: Any  # ANCHOR, LO, HI, AVERAGE or LAST: the point to return
 

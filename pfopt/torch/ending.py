@@ -29,14 +29,13 @@ def finish(work: Work) -> None:
         root = plans.root_distance_sq(following)
         if state.phase == Phase.SEARCH:
             search["history"].append(list(plans.record(state, run, verdict.accepted)))
-        if state.phase != Phase.ARBITRATE:
-            search["estimates"] = list(tracking.estimates(run))
+        search["estimates"] = list(tracking.estimates(run))
     memory.store_state(search, following)
     search["initial_step"].fill_(following.initial_step)
     root = np.where(root > 0, root, root[0])  # a scope that was frozen in the search starts like the whole
     search["root_distance_sq"].copy_(torch.from_numpy(root))
     for bundle in work.bundles:
-        _lay_out(bundle, work.config, state, following, verdict)
+        _lay_out(bundle, work.config, following, verdict)
     _lay_out_buffers(work, state, following, verdict)
     if following.phase != Phase.DONE:
         memory.begin_run(search, work.groups)
@@ -44,28 +43,26 @@ def finish(work: Work) -> None:
 
 def deploy_slot(config: Config, state: State) -> str:
     """The slot that holds the iterate to deploy, or "" where the parameters hold it."""
-    if state.phase in (Phase.ARBITRATE, Phase.DONE):
+    if state.phase == Phase.DONE:
         return ""
     if state.phase == Phase.TRAIN:
         return SLOTS[AVERAGE] if config.output == AVERAGE else ""
     return SLOTS[state.output] if config.plan == "certified" else SLOTS[ANCHOR]
 
 
-def _lay_out(bundle: Bundle, config: Config, state: State, following: State, verdict: Verdict) -> None:
+def _lay_out(bundle: Bundle, config: Config, following: State, verdict: Verdict) -> None:
     """Put the point that the next run starts from, or the returned one, into the parameters."""
     if config.plan == "certified" and verdict.keep in (LO, HI):
         output = bundle.points if config.schedule == "linear" else bundle.slot("average")
         kernels.copy(output, bundle.slot(SLOTS[verdict.keep]))
     delivered = following.phase == Phase.DONE or verdict.reanchor
-    if following.phase == Phase.ARBITRATE or (state.phase == Phase.ARBITRATE and following.output == LAST):
-        kernels.swap(bundle, "average")  # the other one of the average and the last iterate
-    elif not delivered:
+    if not delivered:
         kernels.copy(bundle.slot("anchor"), bundle.points)
-    elif state.phase != Phase.ARBITRATE and following.output != LAST:
+    elif following.output != LAST:
         kernels.copy(bundle.slot(SLOTS[following.output]), bundle.points)
     if verdict.reanchor:
         kernels.copy(bundle.points, bundle.slot("anchor"))
-    if memory.averages(config) and following.phase in (Phase.SELECT, Phase.TRAIN):
+    if plans.averages(config) and following.phase in (Phase.SELECT, Phase.TRAIN):
         kernels.copy(bundle.points, bundle.slot("average"))
     if config.plan == "certified" and config.schedule == "linear":
         kernels.zero(bundle.slot("grad_sum"))

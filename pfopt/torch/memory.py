@@ -30,7 +30,7 @@ from torch.optim import Optimizer
 
 from pfopt.search import plan as plans
 from pfopt.search import tracking
-from pfopt.search.state import AVERAGE, Bracket, Config, Run, State, on_host
+from pfopt.search.state import Bracket, Config, Run, State, on_host
 from pfopt.torch import scopes
 from pfopt.torch.kernels import HALF
 
@@ -121,16 +121,11 @@ def read_run(search: dict[str, Any]) -> tuple[Run, float]:
     return Run(*fields), flat[-1]
 
 
-def averages(config: Config) -> bool:
-    """Whether an average of the iterates may be returned."""
-    return config.schedule == "constant" if config.plan == "certified" else config.output == AVERAGE
-
-
 def fill_param_state(
     state: dict[str, Tensor], param: Tensor, config: Config, *, momentum: bool, coordinates: bool
 ) -> dict[str, Tensor]:
     """Make the tensors of one parameter that are not there yet; float32 where it has half precision."""
-    names = ["anchor", "average"] if averages(config) else ["anchor"]
+    names = ["anchor", "average"] if plans.averages(config) else ["anchor"]
     if config.plan == "certified":
         names += ["lo", "hi", "grad_sum"] if config.schedule == "linear" else ["lo", "hi"]
     if momentum:

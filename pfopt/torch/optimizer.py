@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 
 from pfopt.search import plan as plans
 from pfopt.search import tracking, validate
-from pfopt.search.state import AVERAGE, LAST, Config, Outcome, Phase, ProbeRecord, Status
+from pfopt.search.state import Config, Outcome, Phase, ProbeRecord, Status
 from pfopt.torch import checks, ending, kernels, memory, runs
 
 
@@ -61,8 +61,7 @@ class ParameterFreeSGD(Optimizer):
         maximize: maximise the objective (and the loss) instead.
         average: what is returned: a number gamma >= 0, the average with weights t^gamma times the square of
             the certificate's step size (``pfopt.search.tracking``); "last", the last iterate; "auto", the
-            average with gamma = 1/2 or, with schedule "constant", with gamma = 3 or, where losses are given,
-            the better one of it and the last iterate.
+            average with gamma = 1/2 or, with schedule "constant", with gamma = 3.
         scope: over what displacement and gradients are estimated in the long run: "global", "group",
             "tensor", or "auto", the largest step size of the whole, the tensor and the single coordinate.
             Plan "certified" is always global.
@@ -271,9 +270,8 @@ class ParameterFreeSGD(Optimizer):
             total_steps=plans.FIRST_STAGE if group["total_steps"] is None else group["total_steps"],
             plan=group["plan"],
             schedule=group["schedule"],
-            output=LAST if group["average"] == "last" else AVERAGE,
+            average=group["average"],
             based=self._based,
-            arbitrate=group["average"] == "auto",
             endless=group["total_steps"] is None,
         )
 

@@ -88,9 +88,7 @@ def take(work: Work, loss: Tensor | float | None) -> None:
         value = -value if work.options["maximize"] else value
     gradient = Gradient(sq, value, counts)
 
-    if state.phase == Phase.ARBITRATE:
-        run = tracking.stand(run, like.new_full((), torch.nan) if value is None else value, torch)
-    elif state.phase == Phase.SEARCH:
+    if state.phase == Phase.SEARCH:
         run = _probe(work, gradient, state, run)
     else:
         run = _train(work, gradient, state, run)
@@ -116,7 +114,7 @@ def _probe(work: Work, gradient: Gradient, state: State, run: Run) -> Run:
     for bundle in work.bundles:
         points, rate = kernels.joined(bundle.points), rho[bundle.group]
         direction, here = work.direction(bundle, points), _beside(points, move)
-        if certified and memory.averages(work.config):
+        if certified and plans.averages(work.config):
             average = kernels.lerp(bundle.whole("average"), points, here.weight)
             kernels.store(average, bundle.slot("average"))
         new = kernels.stepped(points, direction * step_size.to(points), rate)
@@ -200,7 +198,7 @@ def _glide(
         metric in which the tensors moved.
     """
     rate, share = work.groups[bundle.group]["lr"], plans.interpolation(work.config)
-    like, scalar, averages = bundle.points, move.weight, memory.averages(work.config)
+    like, scalar, averages = bundle.points, move.weight, plans.averages(work.config)
     points, anchor = kernels.joined(like), bundle.whole("anchor")
     average = bundle.whole("average") if averages else points
     iterates = kernels.extrapolated(points, average, share)

@@ -41,9 +41,9 @@ class ParameterFree(ParameterFreeSGD):
     Note:
         Call ``step()``, ``zero_grad()``, ``state_dict()`` and learning-rate schedulers on this object; the base is
         stepped by it and by nobody else. The long run takes its gradients at the iterates, its step decays
-        linearly, and the average with gamma = 3 is returned or, where losses tell, the last iterate. Its cap is
-        twice the step size found, not four times: a base that averages gradients shows the search less noise than
-        it makes.
+        linearly, and the last iterate is returned; where the horizon is unknown, the average with gamma = 3. Its
+        cap is the step size found, not four times that: a base that averages gradients shows the search less
+        noise than it makes.
 
     Example:
         >>> import torch, pfopt.torch
