@@ -15,13 +15,13 @@ import pandas as pd
 from rich.console import Console
 from rich.progress import track
 
+from experiments.dense import DENSE
 from experiments.files import write_text
 from experiments.gaps import gap, geometric_mean
 from experiments.methods.parameter_free import ParameterFreeTrainer, run_parameter_free
 from experiments.methods.run import run_torch
 from experiments.methods.trainer import Trainer
 from experiments.parallel import run_parallel
-from experiments.tasks.convex import CONVEX, SPARSE
 from experiments.tasks.registry import available, make_task
 from experiments.tasks.task import Problem, Setting
 from pfopt.torch import ParameterFreeSGD
@@ -60,7 +60,7 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--output", type=Path, default=OUTPUT)
     args = parser.parse_args()
-    names = available(tuple(name for name in CONVEX if name not in SPARSE), args.data_dir)
+    names = available(DENSE, args.data_dir)
     planned = [Job(task, budget, seed) for task in names for budget in BUDGETS for seed in args.seeds]
     console = Console()
     finished = run_parallel(partial(run, data_dir=args.data_dir), planned, args.processes)

@@ -15,18 +15,16 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import pandas as pd
-import torch
 from rich.console import Console
 from rich.progress import track
-from torch import Tensor
 
+from experiments.dense import DENSE, Exact
 from experiments.files import write_text
 from experiments.gaps import gap, geometric_mean
 from experiments.methods.registry import METHODS
 from experiments.methods.sgd_grid import grid_a, sgd_grid
 from experiments.parallel import run_parallel
 from experiments.robustness import ALL
-from experiments.tasks.convex import CONVEX, SPARSE
 from experiments.tasks.objective import ConvexTask
 from experiments.tasks.registry import available, make_task
 from experiments.tasks.solved import SolvedTask
@@ -49,24 +47,10 @@ class Job(NamedTuple):
     data_dir: str | None
 
 
-class _Exact:
-    """A task whose every batch is all of its rows."""
-
-    def __init__(self, task: ConvexTask) -> None:
-        self._task = task
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._task, name)
-
-    def batches(self, seed: int, steps: int, batch_size: int) -> Tensor:
-        del seed, batch_size
-        return torch.arange(len(self._task.targets)).expand(steps, -1)
-
-
 def run(job: Job) -> list[dict[str, object]]:
     """One row per method."""
     convex = cast(SolvedTask, make_task(job.task, job.data_dir))
-    task = cast(Any, _Exact(convex) if job.batch_size == ALL else convex)
+    task = cast(Any, Exact(convex) if job.batch_size == ALL else convex)
     setting = Setting(job.budget, job.batch_size)
     grid = gap(grid_a(sgd_grid(task, job.seed, job.budget, job.batch_size)).value, convex.minimum)
     where = {name: getattr(job, name) for name in ("task", "batch_size", "budget", "seed")}
@@ -95,7 +79,7 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--output", type=Path, default=OUTPUT)
     args = parser.parse_args()
-    names = available(tuple(name for name in CONVEX if name not in SPARSE), args.data_dir)
+    names = available(DENSE, args.data_dir)
     planned = list(jobs(names, args.seeds, tuple(args.methods), args.data_dir))
     console = Console()
     finished = run_parallel(run, planned, args.processes)

@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
+from experiments.dense import Exact
 from experiments.files import write_text
 from experiments.methods.optax_run import run_optax_parameter_free
 from experiments.parallel import run_parallel
@@ -63,11 +64,8 @@ def _end(task: Task, job: Job) -> float:
     """The objective at the returned point; NaN where a parameter is not finite."""
     problem = task.problem(job.seed)
     optimizer = ParameterFreeSGD(problem.parameters(), job.budget, buffers=problem.buffers())
-    if job.batch_size == ALL:
-        batches = torch.arange(len(_data(task))).expand(job.budget, -1)
-    else:
-        batches = task.batches(job.seed, job.budget, job.batch_size)
-    for rows in batches:
+    drawn = Exact(task) if job.batch_size == ALL and isinstance(task, ConvexTask) else task
+    for rows in drawn.batches(job.seed, job.budget, job.batch_size):
         optimizer.zero_grad()
         (job.scale * problem(rows)).backward()
         optimizer.step()

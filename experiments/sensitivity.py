@@ -19,11 +19,11 @@ import torch
 from rich.console import Console
 from rich.progress import track
 
+from experiments.dense import DENSE
 from experiments.files import write_text
 from experiments.gaps import gap, geometric_mean
 from experiments.methods.parameter_free import run_parameter_free
 from experiments.parallel import run_parallel
-from experiments.tasks.convex import CONVEX, SPARSE
 from experiments.tasks.registry import available, make_task
 from experiments.tasks.task import Setting
 from pfopt.search import plan, schedule, tracking
@@ -119,7 +119,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     console = Console()
-    names = args.tasks or available(tuple(name for name in CONVEX if name not in SPARSE), args.data_dir)
+    names = args.tasks or available(DENSE, args.data_dir)
     jobs = [
         Job(variant, task, seed, args.budget, args.data_dir)
         for task in names

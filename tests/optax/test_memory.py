@@ -8,6 +8,7 @@ import numpy as np
 import optax
 import pytest
 
+import pfopt.optax
 from pfopt.optax import memory
 from tests.optax.problems import close, regression, sgd
 
@@ -25,7 +26,7 @@ def copies(tx: Any, params: Any) -> float:
         ({"scope": "tensor"}, jnp.float32, 2),
         ({"momentum": 0.9}, jnp.float32, 4),
         ({"plan": "certified", "schedule": "constant"}, jnp.float32, 4),
-        ({"plan": "certified", "schedule": "linear"}, jnp.float32, 5),
+        ({"plan": "certified", "schedule": "linear"}, jnp.float32, 4),
         ({}, jnp.bfloat16, 8),  # anchor, average, squares and iterate in float32
     ],
     ids=str,
@@ -33,6 +34,12 @@ def copies(tx: Any, params: Any) -> float:
 def test_copies_of_the_parameters(kwargs: dict[str, Any], dtype: Any, expected: int) -> None:
     params = {"w": jnp.ones((1000, 100), dtype)}
     assert copies(sgd(1000, **kwargs), params) == pytest.approx(expected, abs=0.01)
+
+
+def test_a_base_costs_an_anchor() -> None:
+    params, base = {"w": jnp.ones((1000, 100))}, optax.scale_by_adam()
+    beyond = copies(pfopt.optax.parameter_free(base, 1000), params) - copies(base, params)
+    assert beyond == pytest.approx(1, abs=0.01)
 
 
 def test_no_two_leaves_share_a_buffer() -> None:

@@ -36,10 +36,8 @@ def test_found_everywhere(name: str) -> None:
     close(pfopt.optax.eval_params(state, regression()), regression())
 
 
-@pytest.mark.parametrize(
-    ("schedule", "expected"), [("linear", ["search", "train"]), ("constant", ["search", "train", "select"])]
-)
-def test_the_phases_of_a_run(schedule: str, expected: list[str]) -> None:
+@pytest.mark.parametrize("schedule", ["linear", "constant"])
+def test_the_phases_of_a_run(schedule: str) -> None:
     tx = sgd(STEPS, schedule=schedule)
     step, params, state = jax.jit(stepper(tx, losses=True)), regression(), tx.init(regression())
     read = jax.jit(pfopt.optax.eval_params)
@@ -54,7 +52,7 @@ def test_the_phases_of_a_run(schedule: str, expected: list[str]) -> None:
         assert loss(deployed) <= at_anchor * (1 + 1e-6)
         phases.append(status.phase)
         params, state = step(params, state)
-    assert list(dict.fromkeys(phases)) == expected
+    assert list(dict.fromkeys(phases)) == ["search", "train"]
     status = pfopt.optax.status(state)
     assert status.phase == "done"
     assert status.message == "The largest certified step size was found."

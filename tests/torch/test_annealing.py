@@ -79,9 +79,9 @@ def test_every_kind_of_annealing_converges(schedule: str, average: str | float) 
     assert (param.detach() - TARGET).abs().max() < 0.3
 
 
-def test_a_base_keeps_neither_squares_nor_primal_averaging() -> None:
+def test_a_base_keeps_neither_squares_nor_an_average() -> None:
     param = torch.nn.Parameter(torch.zeros(3, dtype=torch.float64))
     optimizer = ParameterFree(torch.optim.Adam([param]), BUDGET)
     run(optimizer, param)
-    assert set(optimizer.state[param]) == {"anchor", "average"}
+    assert set(optimizer.state[param]) == {"anchor"}
     assert (param.detach() - TARGET).abs().max() < 0.3

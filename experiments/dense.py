@@ -1,0 +1,28 @@
+"""The convex tasks whose features are a dense matrix, small enough for exact gradients."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from experiments.tasks.convex import CONVEX, SPARSE
+from experiments.tasks.objective import ConvexTask
+
+DENSE = tuple(name for name in CONVEX if name not in SPARSE)
+
+
+class Exact:
+    """A convex task whose every batch is all of its rows."""
+
+    def __init__(self, task: ConvexTask) -> None:
+        self._task = task
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._task, name)
+
+    def batches(self, seed: int, steps: int, batch_size: int) -> Tensor:
+        """Row numbers of every batch, shape (steps, rows)."""
+        del seed, batch_size
+        return torch.arange(len(self._task.targets)).expand(steps, -1)
