@@ -36,8 +36,10 @@ def _longer(factor: float, total_steps: Any, xp: Any = None, *, own: Any = plan.
     return max(int(factor * (own(total_steps) if xp is None else own(total_steps, xp))), 4)
 
 
-def _value(name: str, values: tuple[Any, Any]) -> dict[str, Any]:
+def _value(name: str, values: tuple[float, ...] = ()) -> dict[str, Any]:
+    """The constant at ``values``, or halved and doubled."""
     owner = next(module for module in (tracking, plan, schedule) if hasattr(module, name))
+    values = values or (getattr(owner, name) / 2, getattr(owner, name) * 2)
     return {f"{name} = {value:g}": patch.object(owner, name, value) for value in values}
 
 
@@ -49,14 +51,14 @@ def _entry(name: str, key: Any, values: tuple[Any, Any]) -> dict[str, Any]:
 def variants() -> dict[str, Any]:
     """What is changed: a label, and the patch that does it."""
     return {
-        **_value("TRACKING", (0.625, 2.5)),
-        **_value("COORDINATE_TRACKING", (0.3, 1.2)),
-        **_value("REMEMBERED", (0.15, 0.6)),
-        **_value("COORDINATE_REMEMBERED", (0.015, 0.06)),
-        **_value("LATEST", (4.0, 16.0)),
-        **_value("START", (0.05, 0.2)),
-        **_value("BURST", (1000.0, 4000.0)),
-        **_value("RECENT", (1.5, 6.0)),
+        **_value("TRACKING"),
+        **_value("COORDINATE_TRACKING"),
+        **_value("REMEMBERED"),
+        **_value("COORDINATE_REMEMBERED"),
+        **_value("LATEST"),
+        **_value("START"),
+        **_value("BURST"),
+        **_value("RECENT"),
         **_value("INTERPOLATION", (0.5, 0.8)),  # half and twice the share beyond the iterate, 1 / (1 - share)
         **_entry("GAMMA", True, (0.25, 1.0)),
         **_entry("CAPS", False, ((1, 0), (3, 0))),
