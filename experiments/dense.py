@@ -1,8 +1,8 @@
-"""The convex tasks whose features are a dense matrix, small enough for exact gradients."""
+"""The convex tasks whose features are a dense matrix, and exact gradients for them."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -11,6 +11,7 @@ from experiments.tasks.convex import CONVEX, SPARSE
 from experiments.tasks.objective import ConvexTask
 
 DENSE = tuple(name for name in CONVEX if name not in SPARSE)
+ALL = 0  # as a batch size: every row once, exact gradients
 
 
 class Exact:
@@ -26,3 +27,8 @@ class Exact:
         """Row numbers of every batch, shape (steps, rows)."""
         del seed, batch_size
         return torch.arange(len(self._task.targets)).expand(steps, -1)
+
+
+def drawn(task: Any, batch_size: int) -> Any:
+    """The task as it is or, where ``batch_size`` is ALL, the convex task with exact gradients."""
+    return Exact(cast(ConvexTask, task)) if batch_size == ALL else task

@@ -12,19 +12,18 @@ import argparse
 from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import pandas as pd
 from rich.console import Console
 from rich.progress import track
 
-from experiments.dense import DENSE, Exact
+from experiments.dense import ALL, DENSE, drawn
 from experiments.files import write_text
 from experiments.gaps import gap, geometric_mean
 from experiments.methods.registry import METHODS
 from experiments.methods.sgd_grid import grid_a, sgd_grid
 from experiments.parallel import run_parallel
-from experiments.robustness import ALL
 from experiments.tasks.objective import ConvexTask
 from experiments.tasks.registry import available, make_task
 from experiments.tasks.solved import SolvedTask
@@ -50,7 +49,7 @@ class Job(NamedTuple):
 def run(job: Job) -> list[dict[str, object]]:
     """One row per method."""
     convex = cast(SolvedTask, make_task(job.task, job.data_dir))
-    task = cast(Any, Exact(convex) if job.batch_size == ALL else convex)
+    task = drawn(convex, job.batch_size)
     setting = Setting(job.budget, job.batch_size)
     grid = gap(grid_a(sgd_grid(task, job.seed, job.budget, job.batch_size)).value, convex.minimum)
     where = {name: getattr(job, name) for name in ("task", "batch_size", "budget", "seed")}

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
-from experiments.dense import Exact
+from experiments.dense import ALL, drawn
 from experiments.files import write_text
 from experiments.methods.optax_run import run_optax_parameter_free
 from experiments.parallel import run_parallel
@@ -30,7 +30,6 @@ from experiments.tasks.task import Setting, Task
 from pfopt.torch import ParameterFreeSGD
 
 SCALES = (1e-6, 1.0, 1e6)  # of the objective
-ALL = 0  # as a batch size: every row once, exact gradients
 BATCHES = (1, 16, 256, ALL)
 BUDGETS = (100, 1000)
 LONG = 10**6  # gradients, in batches of 16 and at scale 1 only
@@ -64,8 +63,7 @@ def _end(task: Task, job: Job) -> float:
     """The objective at the returned point; NaN where a parameter is not finite."""
     problem = task.problem(job.seed)
     optimizer = ParameterFreeSGD(problem.parameters(), job.budget, buffers=problem.buffers())
-    drawn = Exact(task) if job.batch_size == ALL and isinstance(task, ConvexTask) else task
-    for rows in drawn.batches(job.seed, job.budget, job.batch_size):
+    for rows in drawn(task, job.batch_size).batches(job.seed, job.budget, job.batch_size):
         optimizer.zero_grad()
         (job.scale * problem(rows)).backward()
         optimizer.step()

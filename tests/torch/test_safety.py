@@ -91,6 +91,7 @@ def test_a_fault_in_every_phase(schedule: str, fault: str, forever: bool) -> Non
         faulty_step(whole, None, losses=True)
     changes = [step for step in range(1, steps) if phases[step] != phases[step - 1]]
     assert set(phases) == {"search", "select", "train"}
+    assert phases[-1] == "train"
     for when in sorted({when for step in changes for when in (step - 1, step)} | {steps // 2, steps - 1}):
         running = copies[when]
         for step in range(when, steps):
