@@ -217,7 +217,7 @@ class _Driver:
                 alpha=config.alphas[0],
                 root_distance_sq=plans.root_distance_sq(state),
                 length=length,
-                tail=plans.tail(config, state),
+                noise_sq=state.noise_sq,
                 schedule=plans.step_schedule(config),
                 gamma=schedules.GAMMA[config.primal],
                 xp=np,

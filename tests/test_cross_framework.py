@@ -220,7 +220,7 @@ def one_gradient(config: Config, state: Any, run: Any, row: Any, xp: Any) -> Any
         alpha=config.alphas[0],
         root_distance_sq=plans.root_distance_sq(state, xp),
         length=state.run_length,
-        tail=plans.tail(config, state, xp),
+        noise_sq=state.noise_sq,
         schedule=plans.step_schedule(config),
         gamma=schedules.GAMMA[config.primal],
         xp=xp,

@@ -85,3 +85,16 @@ def test_without_noise_at_the_optimum_the_long_run_converges_to_rounding(seed: i
     oracle = squared if kind == "squared" else logistic
     x = pfopt.minimize(oracle, np.zeros(30), 2000, plan="train", schedule="linear").x
     assert np.linalg.norm(x - best) < 1e-12 * np.linalg.norm(best)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_exact_gradients_reach_a_kink(seed: int) -> None:
+    """Steps that do not decay end at 0.007 to 0.012 of the gap here, since ‖g‖ does not fall; these at 1e-4."""
+    draw = np.random.default_rng(seed)
+    rows, best = draw.standard_normal((200, 5)), draw.standard_normal(5)
+
+    def absolute(x: Any) -> Any:
+        return rows.T @ np.sign(rows @ (x - best)) / 200
+
+    x = pfopt.minimize(absolute, np.zeros(5), 1000, plan="train", schedule="linear").x
+    assert np.abs(rows @ (x - best)).mean() < 1e-3 * np.abs(rows @ best).mean()

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from pfopt.search import plan as plans
+from pfopt.search import tracking
 from pfopt.search.state import AVERAGE, LAST
 
 # schedule, average, based, endless -> the point that is returned, whether primal averaging makes it
@@ -39,6 +40,12 @@ def test_plan_certified_returns_what_a_probe_made(schedule: str, based: bool) ->
     assert plans.averages(config) == (schedule == "constant")
 
 
-def test_losses_are_compared_over_the_second_half_of_a_candidate() -> None:
-    config = plans.configure(5120, "train", "linear")
-    assert plans.tail(config, plans.init(config), np) == plans.select_length(5120) // 2 == 20
+def test_kinks_are_looked_for_where_nothing_else_decays_and_the_horizon_is_known() -> None:
+    run = tracking.begin(0, np.float64, np)._replace(
+        step=16, grad_sq=np.full(1, 16.0), distance_sq=np.full(1, 256.0)
+    )
+    for choice, (_, primal) in RETURNED.items():
+        schedule, average, based, endless = choice
+        config = plans.configure(1000, "train", schedule, average, based=based, endless=endless)
+        state, _ = plans.finish(config, plans.init(config)._replace(initial_step=1.0), run)
+        assert np.isfinite(state.noise_sq) == (primal and not endless)

@@ -20,7 +20,7 @@ def track(run: Run, grad_sq: float, **kwargs: Any) -> tuple[Run, Move, Single]:
         "alpha": 1.5,
         "root_distance_sq": np.ones(1),
         "length": 100,
-        "tail": 0,
+        "noise_sq": np.inf,
         "schedule": "constant",
         "gamma": 0.0,
         "xp": np,
@@ -130,3 +130,37 @@ def test_a_metric_that_overflows_counts_as_none(metric_sq: float) -> None:
     run, _, single = track(tracking.begin(0, np.float64, np), 4.0)
     again = tracking.remeasured(run, single, np.asarray([4.0]), np.asarray([metric_sq]), np)
     assert again.recent_sq == run.recent_sq
+
+
+def measured_probe(noise: float, *, steps: int = 64, bad: int = 0) -> Run:
+    """A probe of step size 1/8 with gradients of norm 1 in the mean, and of variance ``noise``."""
+    draw, run, x = np.random.default_rng(0), tracking.begin(0, np.float64, np), np.zeros(50)
+    for _ in range(steps):
+        grad = np.full(50, 50**-0.5) + (noise / 50) ** 0.5 * draw.standard_normal(50)
+        run, move = tracking.probe(
+            run, np.asarray([grad @ grad]), None, np.True_, step_size=0.125, patience=2, xp=np
+        )
+        x -= 0.125 * grad
+        run, _ = tracking.moved(run, move, np.asarray([x @ x]), np)
+    return run._replace(bad=bad)
+
+
+def test_a_probe_tells_how_much_of_its_gradients_is_noise() -> None:
+    exact = tracking.noise_sq(measured_probe(0.0), 0.125, np)
+    assert exact == pytest.approx(tracking.ROUNDING, rel=1e-6)
+    assert tracking.noise_sq(measured_probe(0.005), 0.125, np) == pytest.approx(0.005, rel=0.1)
+    assert tracking.noise_sq(measured_probe(0.1), 0.125, np) == np.inf
+    assert tracking.noise_sq(measured_probe(0.0, bad=1), 0.125, np) == np.inf
+
+
+def test_above_the_noise_steps_decay_and_weights_make_up_for_it() -> None:
+    run, weights = tracking.begin(0, np.float64, np), []
+    for age in range(20):
+        noise_sq = 0.5 if age != 10 else 2.0  # of gradients of norm 1: explained once, and never again a kink
+        run, move, single = track(run, 1.0, cap=1e-6, vouched=1e9, gamma=1.0, noise_sq=noise_sq)
+        factor = 1 - age / 100 if age < 10 else 1.0
+        assert move.steps[0] == pytest.approx(factor * 1e-6)
+        assert single.factor == pytest.approx(factor)
+        weights.append(move.weight)
+    shares = 1 / np.where(np.arange(20) < 10, 1 - np.arange(20) / 100, 1.0)
+    np.testing.assert_allclose(weights, shares / shares.cumsum(), rtol=1e-12)

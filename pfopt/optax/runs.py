@@ -206,7 +206,7 @@ def _measure(
         alpha=config.alphas[0],
         root_distance_sq=state.root_distance_sq,
         length=length,
-        tail=plans.tail(config, search, jnp),
+        noise_sq=search.noise_sq,
         schedule=plans.step_schedule(config),
         gamma=options.gamma,
         xp=jnp,

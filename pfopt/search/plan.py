@@ -108,7 +108,7 @@ def first_step(config: Config, anchor_sq: Any, grad_sq: Any, xp: Any = np) -> An
 
 
 def step_schedule(config: Config) -> str:
-    """What becomes of the long run's step size: primal averaging anneals without a decay."""
+    """What becomes of the long run's step size: primal averaging anneals without a decay, but at kinks."""
     return "constant" if config.primal else config.schedule
 
 
@@ -120,11 +120,6 @@ def averages(config: Config) -> bool:
 def interpolation(config: Config) -> float:
     """Share of the average in the point at which the long run takes its gradients."""
     return INTERPOLATION if config.primal else 0.0
-
-
-def tail(config: Config, state: State, xp: Any = np) -> Any:
-    """Last gradients of a run of phase SELECT, whose losses are compared."""
-    return select_length(stage_steps(config, state, xp)) // 2
 
 
 def init(config: Config, scopes: int = 0, xp: Any = np) -> State:
@@ -140,6 +135,7 @@ def init(config: Config, scopes: int = 0, xp: Any = np) -> State:
         bracket=bisection.begin(RAISE if certified else START, scopes, xp),
         probe_length=length,
         initial_step=0.0,
+        noise_sq=xp.inf,
         losses=True,
         cap=0,
         candidate=0,
@@ -234,6 +230,9 @@ def _finish_probe(config: Config, state: State, run: Run, xp: Any) -> tuple[Stat
     accepted = bisection.accepts(config, before, run, state.initial_step, xp)
     bracket = bisection.advance(config, before, accepted, run, xp)
     state = state._replace(bracket=bracket, losses=state.losses & (run.value_count > 0))
+    if config.primal and not config.endless:  # a decay needs the horizon, and others decay anyway
+        found = tracking.noise_sq(run, step_size(state._replace(bracket=before), xp), xp)
+        state = state._replace(noise_sq=xp.where(before.branch == START, found, state.noise_sq))
 
     silent = bisection.is_silent(before, accepted, run, xp)
     too_high = bisection.is_bottomless(before, accepted, run, xp)

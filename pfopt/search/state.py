@@ -71,7 +71,9 @@ class Config(NamedTuple):
     betas: tuple[float, ...] = (0.0, 0.0, 0.0)  # beta^(k) for k = 2, 4, 8
     output: int = AVERAGE  # of plan "train": AVERAGE or LAST
     caps: tuple[int, int] = (2, 0)  # of plan "train": doublings above the root; a loss may choose the second
-    primal: bool = False  # the long run takes its gradients between iterate and average, and does not decay
+    primal: bool = (
+        False  # the long run takes its gradients between iterate and average, and decays at kinks only
+    )
     endless: bool = False  # unknown horizon: a run without end or, where it decays, stages of doubling budget
 
 
@@ -87,11 +89,12 @@ class Run(NamedTuple):
     grad_sq: Any  # shape=(1 + scopes,), sum of ‖g‖² over the stretch
     recent_sq: Any  # shape=(1 + scopes,), mean of ‖g‖² over the stretch, polynomially weighted; long run only
     latest_sq: Any  # mean of ‖g‖² over the stretch, of steeper weights; long run only
+    kink: Any  # whether that was above the noise all along; long run only
     distance_sq: Any  # shape=(1 + scopes,), max ‖x − x_0‖² over the stretch, last point included
     bad: Any  # consecutive non-finite gradients or losses
     cuts: Any  # explosions so far: each quarters the cap
     weight_sum: Any  # sum of the average's weights over the stretch; long run only
-    value_sum: Any  # sum of the losses of a probe, or of the second half of a candidate
+    value_sum: Any  # sum of the losses of a probe, or of the second half of a longer run
     value_sq_sum: Any  # sum of their squares
     value_count: Any  # how many there were
 
@@ -121,6 +124,7 @@ class State(NamedTuple):
     bracket: Bracket
     probe_length: Any  # plan "train": lengthened where there is no signal
     initial_step: Any  # eta_eps; 0 until the first gradient fixes it
+    noise_sq: Any  # variance of a gradient at the anchor, where nearly none; else infinite, see tracking.py
     losses: Any  # whether every probe so far came with losses
     cap: Any  # exponent that bounds the long run's step size
     candidate: Any  # index of the cap now running in phase SELECT

@@ -38,6 +38,11 @@ least variance has; m'_t is a mean of the latest ones, so that the average follo
 as fast as they do. r̄_t² is small while most of the way is still to go. The weights lag by one step, and are outside the
 theorem in that. Where the last iterate is returned, share = 0 and the steps decay.
 
+**Kinks.** Near the minimum of a hinge or absolute loss gradients keep their size, and an average stays behind the
+last iterate of a decay; so they do where they are noise, and there a decay is behind the average. The first probe tells
+the two apart where noise is small, since its steps are too small to change a gradient: E ‖Σ g‖² = T² ‖∇f‖² + T sigma².
+As long as m'_t has never been below sigma², steps decay, and weights are divided by the decay.
+
 When ‖g_t‖² exceeds BURST times its mean over the stretch, or nothing finite came twice in a row, the run *explodes*:
 it goes back to the last good point with a quarter of the cap and half the starting displacement, and goes on with
 the steps that are left. Every departure from "SGD at the root" is a measurement: experiments/NOTES.md holds them.
@@ -57,6 +62,8 @@ REMEMBERED = 0.3  # of all ‖g‖² of the stretch, at least, in the certificat
 COORDINATE_REMEMBERED = 0.1  # likewise for single coordinates; 0.03 is unstable without noise (NOTES)
 COORDINATE_RANGE = 2.0**40  # at most so many times its tensor's step: no product overflows where g vanished
 START = 0.1  # of the displacement of the probe at the root
+NEARLY_EXACT = 0.01  # of ‖g‖² at the anchor, at most, is noise; in networks it grows on the way (NOTES)
+ROUNDING = 1e-6  # of ‖g‖² at the anchor, at least, counts as noise
 HEAVIEST = 2.0**-32  # of the largest number, a weight at most, so that their sum is finite
 BURST = 2000.0  # times the mean ‖g‖²; 2e4 fired too late on heavy-tailed least squares
 PATIENCE = 2  # consecutive non-finite gradients: a single one is one bad batch, at a good point
@@ -87,7 +94,7 @@ def begin(scopes: int, dtype: Any, xp: Any, **device: Any) -> Run:
     zero = xp.zeros((), dtype=dtype, **device)
     none = xp.zeros((), dtype=xp.int32, **device)
     vector = xp.zeros(1 + scopes, dtype=dtype, **device)
-    return Run(none, none, vector, vector, zero, vector, none, none, zero, zero, zero, none)
+    return Run(none, none, vector, vector, zero, none == 0, vector, none, none, zero, zero, zero, none)
 
 
 def probe(
@@ -125,7 +132,7 @@ def track(
     alpha: float,
     root_distance_sq: Any,
     length: Any,
-    tail: Any,
+    noise_sq: Any,
     schedule: str,
     gamma: Any,
     xp: Any,
@@ -142,7 +149,7 @@ def track(
         alpha: damping of the certificate that may raise it.
         root_distance_sq: shape=(1 + scopes,), r̄*² of the probe at the root.
         length: gradients of the whole run.
-        tail: over how many of the last of them losses are measured.
+        noise_sq: shape=(); while ‖g‖² is above it, steps decay whatever the schedule.
         schedule: "linear" or "constant", of the step size itself.
         gamma: shape=(), >= 0; the average's weights are r̄_t² t^(gamma-1) / m'_t.
         xp: array namespace.
@@ -163,7 +170,12 @@ def track(
     forgotten = grad_sq_sum / total_sq
     reach_sq = xp.maximum(start_sq, run.distance_sq)
     tracks = xp.sqrt(reach_sq / total_sq)
-    factor = decay_factor(schedule, age, length - run.origin)
+    steep = average_weight(LATEST, age + 1)
+    latest_sq = xp.where(go, run.latest_sq + steep * (grad_sq[0] - run.latest_sq), run.latest_sq)
+    decay = decay_factor("linear", age, length - run.origin)
+    kink = run.kink & (latest_sq > noise_sq)
+    annealed = xp.where(kink, decay, xp.ones_like(decay))
+    factor = annealed if schedule == "constant" else decay
     cap = cap * cut**2
     certified = xp.minimum(
         tracks / xp.sqrt(alpha * _at_least_1(REMEMBERED * forgotten, xp)), cap * (age / vouched)
@@ -171,15 +183,13 @@ def track(
     wanted = xp.concatenate([TRACKING * tracks[:1], SCOPE_TRACKING * tracks[1:]])
     steps = xp.minimum(wanted, xp.maximum(certified, cap))
 
-    steep = average_weight(LATEST, age + 1)
-    latest_sq = xp.where(go, run.latest_sq + steep * (grad_sq[0] - run.latest_sq), run.latest_sq)
-    share = reach_sq[0] / _positive(latest_sq, xp) * (age + 1) ** (gamma - 1)
+    share = reach_sq[0] / _positive(annealed * latest_sq, xp) * (age + 1) ** (gamma - 1)
     share = xp.minimum(share, xp.full_like(share, HEAVIEST * xp.finfo(share.dtype).max))
     weight_sum = xp.where(go, run.weight_sum + share, run.weight_sum)
     one = xp.ones_like(weight_sum)
     weight = xp.where(weight_sum > 0, share / _positive(weight_sum, xp), one) * go
 
-    run = _add_value(run, value, go & (run.step >= length - tail), xp)
+    run = _add_value(run, value, go & (2 * run.step >= length), xp)
     step = run.step + counts
     run = run._replace(
         step=step,
@@ -187,6 +197,7 @@ def track(
         grad_sq=xp.where(explode, xp.zeros_like(grad_sq), grad_sq_sum),
         recent_sq=xp.where(explode, xp.zeros_like(grad_sq), recent_sq),
         latest_sq=xp.where(explode, xp.zeros_like(latest_sq), latest_sq),
+        kink=kink | explode,
         distance_sq=xp.where(explode, xp.zeros_like(grad_sq), run.distance_sq),
         weight_sum=xp.where(explode, xp.zeros_like(weight_sum), weight_sum),
         bad=xp.where(explode, xp.zeros_like(bad), bad),
@@ -246,8 +257,21 @@ def moved(run: Run, move: Move, distance_sq: Any, xp: Any) -> tuple[Run, Any]:
     return run, keep
 
 
+def noise_sq(run: Run, step_size: Any, xp: Any) -> Any:
+    """The variance of a gradient, from a probe whose steps are too small to change it; infinite unless nearly none.
+
+    With T independent gradients of mean ∇f and variance sigma², E Σ ‖g‖² = T (‖∇f‖² + sigma²) and, r̄ being
+    step_size ‖Σ g‖, E (r̄ / step_size)² = T² ‖∇f‖² + T sigma².
+    """
+    count, step_size = real(run.step, run, xp), _positive(step_size, xp)
+    sum_sq, mean_sq = run.distance_sq[0] / step_size / step_size, run.grad_sq[0] / count
+    found = (count * run.grad_sq[0] - sum_sq) / (count * (count - 1))
+    told = (run.bad == 0) & (found <= NEARLY_EXACT * mean_sq)
+    return xp.where(told, xp.maximum(found, ROUNDING * mean_sq), xp.inf)
+
+
 def mean_value(run: Run, xp: Any) -> tuple[Any, Any]:
-    """Mean loss over the run's tail and its standard error; NaN where no loss was given."""
+    """Mean loss over what was summed and its standard error; NaN where no loss was given."""
     n = xp.where(run.value_count > 0, run.value_count, xp.nan)
     mean = run.value_sum / n
     return mean, xp.sqrt(xp.maximum(run.value_sq_sum / n - mean * mean, 0.0) / n)

@@ -166,7 +166,7 @@ def _train(work: Work, gradient: Gradient, state: State, run: Run) -> Run:
         alpha=work.config.alphas[0],
         root_distance_sq=search["root_distance_sq"],
         length=state.run_length,
-        tail=plans.tail(work.config, state),
+        noise_sq=state.noise_sq,
         schedule=plans.step_schedule(work.config),
         gamma=schedules.GAMMA[work.config.primal]
         if isinstance(options["average"], str)
