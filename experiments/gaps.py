@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
+CLIP = 100.0  # a ratio counts as this at most: where one of two solves a problem exactly, it has no meaning
 _FLOOR = 1e-12  # rounding of f*: a smaller gap counts as this
 
 

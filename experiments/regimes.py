@@ -18,20 +18,17 @@ import pandas as pd
 from rich.console import Console
 from rich.progress import track
 
-from experiments.dense import ALL, DENSE, drawn
+from experiments.dense import ALL, DENSE, affordable, drawn
 from experiments.files import write_text
-from experiments.gaps import gap, geometric_mean
+from experiments.gaps import CLIP, gap, geometric_mean
 from experiments.methods.registry import METHODS
 from experiments.methods.sgd_grid import grid_a, sgd_grid
 from experiments.parallel import run_parallel
-from experiments.tasks.objective import ConvexTask
 from experiments.tasks.registry import available, make_task
 from experiments.tasks.solved import SolvedTask
 from experiments.tasks.task import Setting
 
 REGIMES = ((1, 4000), (16, 1000), (16, 4000), (16, 16000), (128, 2000), (ALL, 1000))  # batch size, gradients
-MOST_ROWS = 2000  # of a task with exact gradients
-CLIP = 100.0
 OUTPUT = Path(__file__).resolve().parent / "results" / "regimes.csv"
 
 
@@ -63,9 +60,8 @@ def run(job: Job) -> list[dict[str, object]]:
 def jobs(names: list[str], seeds: list[int], methods: tuple[str, ...], data_dir: str | None) -> Iterator[Job]:
     """Every task in every regime that a small machine affords."""
     for name in names:
-        rows = len(cast(ConvexTask, make_task(name, data_dir)).targets)
         for (batch_size, budget), seed in product(REGIMES, seeds):
-            if batch_size != ALL or rows <= MOST_ROWS:
+            if affordable(name, batch_size, data_dir):
                 yield Job(name, batch_size, budget, seed, methods, data_dir)
 
 

@@ -1,7 +1,8 @@
-"""Does any constant matter? Each one halved and doubled, on the convex tasks, against the defaults.
+"""Does any constant matter? Each one halved and doubled, in batches of 16 and with exact gradients.
 
-Run as ``python -m experiments.sensitivity``; writes ``experiments/results/sensitivity.csv``, one row per constant:
-suboptimality over that of the defaults on the same task and seed, geometric mean, best and worst task.
+Run as ``python -m experiments.sensitivity``; writes ``experiments/results/sensitivity.csv``, one row per constant and
+batch size: suboptimality over that of the defaults on the same convex task and seed, geometric mean, best and worst
+task. In the means a ratio counts as ``CLIP`` at most, and as its inverse at least.
 """
 
 from __future__ import annotations
@@ -19,15 +20,16 @@ import torch
 from rich.console import Console
 from rich.progress import track
 
-from experiments.dense import DENSE
+from experiments.dense import ALL, DENSE, affordable, drawn
 from experiments.files import write_text
-from experiments.gaps import gap, geometric_mean
+from experiments.gaps import CLIP, gap, geometric_mean
 from experiments.methods.parameter_free import run_parameter_free
 from experiments.parallel import run_parallel
 from experiments.tasks.registry import available, make_task
 from experiments.tasks.task import Setting
 from pfopt.search import plan, schedule, tracking
 
+BATCHES = (16, ALL)
 OUTPUT = Path(__file__).resolve().parent / "results" / "sensitivity.csv"
 
 
@@ -57,6 +59,8 @@ def variants() -> dict[str, Any]:
         **_value("COORDINATE_REMEMBERED"),
         **_value("LATEST"),
         **_value("START"),
+        **_value("NEARLY_EXACT"),
+        **_value("ROUNDING"),
         **_value("BURST"),
         **_value("RECENT"),
         **_value("INTERPOLATION", (0.5, 0.8)),  # half and twice the share beyond the iterate, 1 / (1 - share)
@@ -76,6 +80,7 @@ class Job(NamedTuple):
 
     variant: str
     task: str
+    batch_size: int
     seed: int
     budget: int
     data_dir: str | None
@@ -85,7 +90,7 @@ def run(job: Job) -> dict[str, Any]:
     """Suboptimality of one run."""
     task = make_task(job.task, job.data_dir)
     with _patched(job.variant):
-        found = run_parameter_free(task, job.seed, Setting(job.budget))
+        found = run_parameter_free(drawn(task, job.batch_size), job.seed, Setting(job.budget, job.batch_size))
     return {**job._asdict(), "gap": gap(found.value, task.minimum)}
 
 
@@ -99,14 +104,16 @@ def _patched(variant: str) -> Iterator[None]:
 
 
 def summary(table: pd.DataFrame) -> pd.DataFrame:
-    """Per variant, ratios to the defaults: geometric mean, best and worst task."""
-    pairs = table.merge(table[table.variant == ""], on=["task", "seed"], suffixes=("", "_default"))
+    """Per batch size and variant, ratios to the defaults: geometric mean, best and worst task."""
+    pairs = table.merge(
+        table[table.variant == ""], on=["batch_size", "task", "seed"], suffixes=("", "_default")
+    )
     pairs["ratio"] = pairs.gap / pairs.gap_default
-    tasks = pairs.groupby(["variant", "task"]).ratio.apply(geometric_mean).reset_index()
-    grouped = tasks[tasks.variant != ""].groupby("variant").ratio
-    return pd.DataFrame(
-        {"geometric_mean": grouped.apply(geometric_mean), "best": grouped.min(), "worst": grouped.max()}
-    ).round(3)
+    tasks = pairs.groupby(["batch_size", "variant", "task"]).ratio.apply(geometric_mean).reset_index()
+    tasks["clipped"] = tasks.ratio.clip(1 / CLIP, CLIP)
+    grouped = tasks[tasks.variant != ""].groupby(["batch_size", "variant"])
+    mean, ratios = grouped.clipped.apply(geometric_mean), grouped.ratio
+    return pd.DataFrame({"geometric_mean": mean, "best": ratios.min(), "worst": ratios.max()}).round(3)
 
 
 def main() -> None:
@@ -123,8 +130,10 @@ def main() -> None:
     console = Console()
     names = args.tasks or available(DENSE, args.data_dir)
     jobs = [
-        Job(variant, task, seed, args.budget, args.data_dir)
+        Job(variant, task, batch_size, seed, args.budget, args.data_dir)
         for task in names
+        for batch_size in BATCHES
+        if affordable(task, batch_size, args.data_dir)
         for seed in args.seeds
         for variant in ["", *variants()]
     ]
