@@ -237,7 +237,9 @@ def test_none_leaves_are_left_alone() -> None:
 
 
 def test_not_knowing_the_horizon_changes_nothing_where_nothing_decays() -> None:
-    known, unknown = (train(sgd(total_steps), regression(), 1000) for total_steps in (1024, None))
+    known, unknown = (
+        train(sgd(total_steps, schedule="constant"), regression(), 1000) for total_steps in (1024, None)
+    )
     close(
         pfopt.optax.eval_params(known.state, known.params),
         pfopt.optax.eval_params(unknown.state, unknown.params),
