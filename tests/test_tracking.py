@@ -25,7 +25,9 @@ def track(run: Run, grad_sq: float, **kwargs: Any) -> tuple[Run, Move, Single]:
         "gamma": 0.0,
         "xp": np,
     }
-    return tracking.track(run, np.asarray([grad_sq]), None, np.True_, **{**settings, **kwargs})
+    return tracking.track(
+        run, np.asarray([grad_sq]), counts=np.True_, **{"value": None, **settings, **kwargs}
+    )
 
 
 @pytest.mark.parametrize("gamma", [0.0, 1.0, 3.0])
@@ -164,3 +166,12 @@ def test_above_the_noise_steps_decay_and_weights_make_up_for_it() -> None:
         weights.append(move.weight)
     shares = 1 / np.where(np.arange(20) < 10, 1 - np.arange(20) / 100, 1.0)
     np.testing.assert_allclose(weights, shares / shares.cumsum(), rtol=1e-12)
+
+
+@pytest.mark.parametrize("length", [20, 21])
+def test_losses_are_summed_over_the_second_half(length: int) -> None:
+    run = tracking.begin(0, np.float64, np)
+    for step in range(length):
+        run, _, _ = track(run, 1.0, length=length, value=np.asarray(float(step)))
+    assert run.value_count == length // 2 == 10
+    assert run.value_sum == sum(range(length - 10, length))
