@@ -58,7 +58,6 @@ def variants() -> dict[str, Any]:
         **_value("REMEMBERED"),
         **_value("COORDINATE_REMEMBERED"),
         **_value("LATEST"),
-        **_value("START"),
         **_value("NEARLY_EXACT"),
         **_value("ROUNDING"),
         **_value("BURST"),
@@ -66,6 +65,7 @@ def variants() -> dict[str, Any]:
         **_value("INTERPOLATION", (0.5, 0.8)),  # half and twice the share beyond the iterate, 1 / (1 - share)
         **_entry("GAMMA", True, (0.25, 1.0)),
         **_entry("CAPS", False, ((1, 0), (3, 0))),
+        **_entry("HEAD_START", False, (0.5, 2.0)),
         **_entry("ALPHA", "train", (1.25, 2.0)),  # what counts is alpha - 1
         **_entry("FIRST_STEP", "train", (2.0**-7, 2.0**-9)),
         **{

@@ -215,7 +215,7 @@ class _Driver:
                 cap=plans.cap_size(state),
                 vouched=state.probe_length,
                 alpha=config.alphas[0],
-                root_distance_sq=plans.root_distance_sq(state),
+                start_sq=plans.start_sq(config, state),
                 length=length,
                 noise_sq=state.noise_sq,
                 schedule=plans.step_schedule(config),

@@ -218,7 +218,7 @@ def one_gradient(config: Config, state: Any, run: Any, row: Any, xp: Any) -> Any
         cap=plans.cap_size(state, xp),
         vouched=state.probe_length,
         alpha=config.alphas[0],
-        root_distance_sq=plans.root_distance_sq(state, xp),
+        start_sq=plans.start_sq(config, state, xp),
         length=state.run_length,
         noise_sq=state.noise_sq,
         schedule=plans.step_schedule(config),

@@ -18,7 +18,7 @@ def track(run: Run, grad_sq: float, **kwargs: Any) -> tuple[Run, Move, Single]:
         "cap": 1e30,
         "vouched": 16,
         "alpha": 1.5,
-        "root_distance_sq": np.ones(1),
+        "start_sq": np.ones(1),
         "length": 100,
         "noise_sq": np.inf,
         "schedule": "constant",
@@ -65,7 +65,7 @@ def test_a_certificate_does_not_forget_that_gradients_were_large() -> None:
         sum_sq += 0.9**count
         run, move, _ = track(run, 0.9**count, cap=1e-6, vouched=1e-9)
         (step,) = move.steps
-        assert step**2 * 1.5 * tracking.REMEMBERED * sum_sq <= tracking.START**2 * (1 + 1e-12)
+        assert step**2 * 1.5 * tracking.REMEMBERED * sum_sq <= 1 + 1e-12
     assert step > 1e-6
 
 
@@ -74,7 +74,7 @@ def test_weights_stay_finite_where_gradients_vanish() -> None:
     with np.errstate(all="ignore"):
         for step in range(300):
             grad_sq = np.float32(4.0) ** np.float32(-step)  # below the smallest number from step 75 on
-            run, move, single = track(run, grad_sq, root_distance_sq=np.ones(1, np.float32))
+            run, move, single = track(run, grad_sq, start_sq=np.ones(1, np.float32))
             assert 0 <= move.weight <= 1
             assert np.isfinite([run.weight_sum, *move.steps]).all()
             assert single.growth >= 1

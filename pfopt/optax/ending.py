@@ -29,12 +29,12 @@ def finish(
     config, before, run = options.config, state.search, state.run
     following, verdict = plans.finish(config, before, run, jnp)
     following = like(following, before)
-    root = plans.root_distance_sq(following, jnp)
+    start_sq = plans.start_sq(config, following, jnp)
     state = state._replace(
         search=following,
-        run=tracking.begin(len(root) - 1, root.dtype, jnp),
+        run=tracking.begin(len(start_sq) - 1, start_sq.dtype, jnp),
         finished=run,
-        root_distance_sq=jnp.where(root > 0, root, root[0]),  # a scope that stood still starts like the whole
+        start_sq=start_sq,
         probes=state.probes + (before.phase == Phase.SEARCH),
         deploy=_deploy_slot(config, following),
     )

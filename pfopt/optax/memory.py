@@ -35,7 +35,7 @@ class ParameterFreeState(NamedTuple):
     search: State  # the controller; shape=() int32, bool or real, lo_distance_sq shape=(1 + scopes,)
     run: Run  # what the current run has measured; shape=() or (1 + scopes,), int32 or real
     finished: Run  # what the last finished one had
-    root_distance_sq: Any  # shape=(1 + scopes,), real; r̄*² for the long run
+    start_sq: Any  # shape=(1 + scopes,), real; least squared displacement that counts in the long run
     anchor_sq: Any  # shape=(), real; ‖x_0‖², −1 until the first gradient latches x_0
     pairing: Any  # pairing.Memory; None where the gradient itself is the direction
     step_size: Any  # shape=(), real; the last one taken
@@ -77,7 +77,7 @@ def fresh(
         search=as_arrays(plans.init(config, scopes, jnp), dtype),
         run=as_arrays(tracking.begin(scopes, dtype, jnp), dtype),
         finished=as_arrays(tracking.begin(scopes, dtype, jnp), dtype),
-        root_distance_sq=jnp.zeros(1 + scopes, dtype),
+        start_sq=jnp.zeros(1 + scopes, dtype),
         anchor_sq=zero() - 1,
         pairing=pairing.begin(1 + scopes, dtype) if paired else None,
         step_size=zero(),

@@ -204,7 +204,7 @@ def _measure(
         cap=plans.cap_size(search, jnp),
         vouched=search.probe_length,
         alpha=config.alphas[0],
-        root_distance_sq=state.root_distance_sq,
+        start_sq=state.start_sq,
         length=length,
         noise_sq=search.noise_sq,
         schedule=plans.step_schedule(config),

@@ -51,6 +51,7 @@ SEARCH_SHARE = 0.25  # of the budget, at most; a search with signal ends far bel
 LENGTHENED_SHARE = 0.125  # likewise, once probes are longer: the long run's certificate mends a low root
 LENGTHEN = 4  # probes without signal grow by this factor
 CAPS = {False: (2, 0), True: (0, -1)}  # Config.caps; True where a base such as Adam makes the directions
+HEAD_START = {False: 1.0, True: 0.1}  # Config.head_start
 UNCAPPED = 64  # doublings: no bound, where the search found none
 CLEARLY = 2.0  # standard errors by which a loss must be lower to overrule the default
 
@@ -86,6 +87,7 @@ def configure(
         alphas=(ALPHA[plan],) * len(RANGES),
         output=LAST if last else AVERAGE,
         caps=CAPS[based],
+        head_start=HEAD_START[based],
         primal=primal,
         endless=endless,
     )
@@ -161,11 +163,16 @@ def cap_size(state: State, xp: Any = np) -> Any:
     return xp.ldexp(state.initial_step, state.cap)
 
 
-def root_distance_sq(state: State, xp: Any = np) -> Any:
-    """shape=(1 + scopes,): r̄*² of the probe at the root; of the last one where none was certified."""
+def start_sq(config: Config, state: State, xp: Any = np) -> Any:
+    """shape=(1 + scopes,): squared displacement that the long run starts with, as if it had come so far.
+
+    That of the probe at the root; of the last one where none was certified. A scope that stood still there
+    starts like the whole.
+    """
     b = state.bracket
     known = b.lo_distance_sq[0] > 0
-    return xp.where(known, b.lo_distance_sq, b.hi_distance_sq + xp.zeros_like(b.lo_distance_sq))
+    root = xp.where(known, b.lo_distance_sq, b.hi_distance_sq + xp.zeros_like(b.lo_distance_sq))
+    return config.head_start**2 * xp.where(root > 0, root, root[0])
 
 
 def record(state: State, run: Run, accepted: bool) -> ProbeRecord:

@@ -20,10 +20,8 @@ def dual_factor(schedule: str, step: Any, length: Any) -> Any:
     return (length - step - 1) / length
 
 
-def decay_factor(schedule: str, step: Any, length: Any) -> Any:
-    """Factor of move ``step`` = 0, 1, … of the long run of ``length`` gradients, in (0, 1]."""
-    if schedule == "constant":
-        return 1.0
+def decay_factor(step: Any, length: Any) -> Any:
+    """Factor of move ``step`` = 0, 1, … of a decaying long run of ``length`` gradients, in (0, 1]."""
     return (length - step) / length
 
 

@@ -71,6 +71,7 @@ class Config(NamedTuple):
     betas: tuple[float, ...] = (0.0, 0.0, 0.0)  # beta^(k) for k = 2, 4, 8
     output: int = AVERAGE  # of plan "train": AVERAGE or LAST
     caps: tuple[int, int] = (2, 0)  # of plan "train": doublings above the root; a loss may choose the second
+    head_start: float = 1.0  # of plan "train": share of the displacement at the root, the least that counts
     primal: bool = (
         False  # the long run takes its gradients between iterate and average, and decays at kinks only
     )

@@ -10,16 +10,17 @@ finite point; its remaining gradients are still spent, so that the budget does n
 **Capped certificate tracking**, the long run of plan "train". The certificate of Carmon & Hinder kept with
 equality along the run, and bounded by what the bisection found to be stable:
 
-    track_t       = max(START r̄*, r̄_t) / sqrt(t m_t)
-    certificate_t = max(START r̄*, r̄_t) / sqrt(alpha max(t m_t, REMEMBERED Σ ‖g‖²))
+    track_t       = max(start, r̄_t) / sqrt(t m_t)
+    certificate_t = max(start, r̄_t) / sqrt(alpha max(t m_t, REMEMBERED Σ ‖g‖²))
     step_t        = min(TRACKING track_t, max(cap, min(certificate_t, cap t / n))) · decay(t)
 
-with r̄* the displacement of the probe at the root, n its length, and m_t the polynomially weighted mean of ‖g‖²,
+with start the displacement of the probe at the root, n its length, and m_t the polynomially weighted mean of ‖g‖²,
 which forgets the large gradients near the anchor. Beyond the cap only the certificate itself counts, at the
 horizon t, and it raises the cap at most in proportion to t; it may not forget all, or where gradients vanish, as near
 an optimum without noise, it would raise the step until the run is unstable. A group or a tensor has a step size of its
 own by the same rule, a single coordinate its track alone, whose sum remembers COORDINATE_REMEMBERED of what the
-whole has met; each moves by the largest one that it is in the scope of.
+whole has met; each moves by the largest one that it is in the scope of. Around a base such as Adam start is a tenth
+of that (``plan.HEAD_START``).
 
 Where coordinates move by ratio_i >= 1 times their tensor's step, that is SGD in another metric, and there they are
 measured: ‖d‖² is Σ d_i² / ratio_i and ‖g‖² is Σ ratio_i g_i². In the plain norm a few flat coordinates that have
@@ -61,7 +62,6 @@ COORDINATE_TRACKING = 0.6  # c of a single coordinate
 REMEMBERED = 0.3  # of all ‖g‖² of the stretch, at least, in the certificate beyond the cap
 COORDINATE_REMEMBERED = 0.1  # likewise for single coordinates; 0.03 is unstable without noise (NOTES)
 COORDINATE_RANGE = 2.0**40  # at most so many times its tensor's step: no product overflows where g vanished
-START = 0.1  # of the displacement of the probe at the root
 NEARLY_EXACT = 0.01  # of ‖g‖² at the anchor, at most, is noise; in networks it grows on the way (NOTES)
 ROUNDING = 1e-6  # of ‖g‖² at the anchor, at least, counts as noise
 HEAVIEST = 2.0**-32  # of the largest number, a weight at most, so that their sum is finite
@@ -130,7 +130,7 @@ def track(
     cap: Any,
     vouched: Any,
     alpha: float,
-    root_distance_sq: Any,
+    start_sq: Any,
     length: Any,
     noise_sq: Any,
     schedule: str,
@@ -147,7 +147,7 @@ def track(
         cap: shape=(), the largest step size that the bisection vouches for.
         vouched: gradients of the probe that vouches for it.
         alpha: damping of the certificate that may raise it.
-        root_distance_sq: shape=(1 + scopes,), r̄*² of the probe at the root.
+        start_sq: shape=(1 + scopes,), the smallest squared displacement that counts.
         length: gradients of the whole run.
         noise_sq: shape=(); while ‖g‖² is above it, steps decay whatever the schedule.
         schedule: "linear" or "constant", of the step size itself.
@@ -163,7 +163,7 @@ def track(
 
     grad_sq_sum = xp.where(go, run.grad_sq + grad_sq, run.grad_sq)
     cut = 0.5 ** real(run.cuts, run, xp)
-    start_sq = (START * cut) ** 2 * root_distance_sq
+    start_sq = cut**2 * start_sq
     newest = average_weight(RECENT, age + 1) * go
     recent_sq = xp.where(go, run.recent_sq + newest * (grad_sq - run.recent_sq), run.recent_sq)
     total_sq = _positive((age + 1) * recent_sq, xp)
@@ -172,7 +172,7 @@ def track(
     tracks = xp.sqrt(reach_sq / total_sq)
     steep = average_weight(LATEST, age + 1)
     latest_sq = xp.where(go, run.latest_sq + steep * (grad_sq[0] - run.latest_sq), run.latest_sq)
-    decay = decay_factor("linear", age, length - run.origin)
+    decay = decay_factor(age, length - run.origin)
     kink = run.kink & (latest_sq > noise_sq)
     annealed = xp.where(kink, decay, xp.ones_like(decay))
     factor = annealed if schedule == "constant" else decay
@@ -215,7 +215,7 @@ def coordinate_steps(single: Single, displacement: Any, recent_sq: Any, size: in
         single: what ``track`` said of them all.
         displacement: any shape, x − x_0 of some coordinates.
         recent_sq: of the same shape, the weighted means of their g².
-        size: number of coordinates of the whole parameter vector; each starts with an equal part of r̄*.
+        size: number of coordinates of the whole parameter vector; each starts with an equal part of it.
         xp: array namespace.
     """
     least = xp.finfo(recent_sq.dtype).tiny

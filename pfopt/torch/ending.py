@@ -26,14 +26,13 @@ def finish(work: Work) -> None:
         return
     with np.errstate(all="ignore"):
         following, verdict = map(on_host, plans.finish(work.config, state, run))
-        root = plans.root_distance_sq(following)
+        start_sq = plans.start_sq(work.config, following)
         if state.phase == Phase.SEARCH:
             search["history"].append(list(plans.record(state, run, verdict.accepted)))
         search["estimates"] = list(tracking.estimates(run))
     memory.store_state(search, following)
     search["initial_step"].fill_(following.initial_step)
-    root = np.where(root > 0, root, root[0])  # a scope that was frozen in the search starts like the whole
-    search["root_distance_sq"].copy_(torch.from_numpy(root))
+    search["start_sq"].copy_(torch.from_numpy(start_sq))
     for bundle in work.bundles:
         _lay_out(bundle, work.config, following, verdict)
     _lay_out_buffers(work, state, following, verdict)

@@ -5,7 +5,7 @@
     state               pfopt.search.State, flattened to Python numbers and lists
     run                 pfopt.search.Run, tensors on the parameters' device, written in place
     initial_step        shape=(), eta_eps; 0 until the first finite gradient
-    root_distance_sq    shape=(1 + scopes,), for the long run
+    start_sq            shape=(1 + scopes,), least squared displacement that counts in the long run
     step_size           shape=(), the last one taken
     calls, due          calls of step() in this run, and at which of them its end is looked for
     ratios              rho of every group, see scopes.py, since the run began; empty where every lr was 0
@@ -41,7 +41,7 @@ def fresh(config: Config, groups: list[dict[str, Any]], buffers: list[Tensor]) -
     zero = torch.zeros((), dtype=torch.float32 if device.type == "mps" else torch.float64, device=device)
     search = {
         "initial_step": zero,
-        "root_distance_sq": zero.new_zeros(1 + many),
+        "start_sq": zero.new_zeros(1 + many),
         "step_size": zero.clone(),
         "ratios": [],
         "deployed": "",
@@ -67,16 +67,16 @@ def begin_run(search: dict[str, Any], groups: list[dict[str, Any]]) -> None:
 def settle(search: dict[str, Any], groups: list[dict[str, Any]], buffers: list[Tensor]) -> None:
     """Bring the tensors to the parameters' devices, and make room for groups that were added."""
     device = groups[0]["params"][0].device
-    for name in ("initial_step", "root_distance_sq", "step_size"):
+    for name in ("initial_step", "start_sq", "step_size"):
         search[name] = search[name].to(device)
     search["run"] = {name: value.to(device) for name, value in search["run"].items()}
     search["buffers"] = [a.to(b.device) for a, b in zip(search["buffers"], buffers, strict=True)]
     if len(search["ratios"]) < len(groups):
         search["ratios"] += scopes.ratios(groups)[len(search["ratios"]) :]
-    missing = 1 + scopes.count(groups) - len(search["root_distance_sq"])
+    missing = 1 + scopes.count(groups) - len(search["start_sq"])
     if missing:
-        root, run = search["root_distance_sq"], search["run"]
-        search["root_distance_sq"] = torch.cat([root, root[:1].expand(missing)])
+        start_sq, run = search["start_sq"], search["run"]
+        search["start_sq"] = torch.cat([start_sq, start_sq[:1].expand(missing)])
         for name in ("grad_sq", "recent_sq", "distance_sq"):
             run[name] = torch.cat([run[name], run[name].new_zeros(missing)])
         search["state"]["bracket"]["lo_distance_sq"] += [0.0] * missing

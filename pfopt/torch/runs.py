@@ -164,7 +164,7 @@ def _train(work: Work, gradient: Gradient, state: State, run: Run) -> Run:
         cap=search["initial_step"] * 2.0**state.cap,
         vouched=state.probe_length,
         alpha=work.config.alphas[0],
-        root_distance_sq=search["root_distance_sq"],
+        start_sq=search["start_sq"],
         length=state.run_length,
         noise_sq=state.noise_sq,
         schedule=plans.step_schedule(work.config),

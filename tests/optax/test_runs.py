@@ -156,9 +156,8 @@ def test_a_probe_that_diverged_does_not_move_the_anchor() -> None:
 def test_parameters_changed_from_outside_are_measured_where_they_are() -> None:
     tx, params = sgd(400, scope="global"), regression()
     step, state = jax.jit(stepper(tx)), tx.init(params)
-    for _ in range(200):
-        params, state = step(params, state)
-    assert pfopt.optax.status(state).phase == "train"
+    while pfopt.optax.status(state).phase != "train" or pfopt.optax.status(state).distance == 0:
+        params, state = step(params, state)  # later on, a gradient of such a size is an explosion
     before = pfopt.optax.status(state).distance
     params = jax.tree.map(lambda x: x + 10.0, params)
     params, state = step(params, state)
