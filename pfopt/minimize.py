@@ -230,9 +230,11 @@ class _Driver:
             steps = np.clip(own.astype(x.dtype), step, tracking.COORDINATE_RANGE * step)
             new = x - steps * grad
             metric_sq = np.asarray([np.sum(steps * square, dtype=np.float64) / step])
-            reach_sq = np.asarray([np.sum(np.square(new - self.anchor) / steps, dtype=np.float64) * step])
+            gap_sq = np.square(new - self.anchor)
+            reach_sq = np.asarray([np.sum(gap_sq / steps, dtype=np.float64) * step])
+            typical = np.mean([gap_sq], 1, np.float64), np.mean([gap_sq * mean_sq], 1, np.float64)
             run = tracking.remeasured(run, single, grad_sq, metric_sq, np)
-            run, keep = tracking.moved(run, move, reach_sq, np)
+            run, keep = tracking.moved(run, move, reach_sq, np, typical)
             x = self.anchor if move.explode else np.where(keep, new, x)
             average = average + x.dtype.type(move.weight) * (x - average)
         return state, run, {AVERAGE: average}

@@ -179,23 +179,26 @@ def _train(work: Work, gradient: Gradient, state: State, run: Run) -> Run:
         _glide(work, bundle, step, move, single, age)
         for bundle, step in zip(work.bundles, steps, strict=True)
     ]
-    reaches, squares = [reach_sq for reach_sq, _ in measured], [metric_sq for _, metric_sq in measured]
+    reaches, squares, gaps, products = map(list, zip(*measured, strict=True))
     kernels.select(move.explode, search["buffers"], work.buffers)
+    typical = None
     if work.coordinates:
         run = tracking.remeasured(run, single, gradient.sq, work.by_scope(squares, 1), torch)
+        gap_sq, product = (scopes.means(work.groups, work.bundles, totals) for totals in (gaps, products))
+        typical = gap_sq, product
     rates = [work.groups[bundle.group]["lr"] for bundle in work.bundles]
     steps = [step * rate for step, rate in zip(steps, rates, strict=True)]
-    return tracking.moved(run, move, work.reach_sq(reaches, steps, move), torch)[0]
+    return tracking.moved(run, move, work.reach_sq(reaches, steps, move), torch, typical)[0]
 
 
 def _glide(
     work: Work, bundle: Bundle, steps: Tensor, move: Move, single: Single, age: Tensor
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Move a bundle by the steps of its tensors, shape=() or (tensors,), or of its coordinates where these are larger.
 
     Returns:
-        ‖x − x_0‖² after the move and, where coordinates move on their own, ‖g‖², shape=(tensors,) each: in the
-        metric in which the tensors moved.
+        ‖x − x_0‖² after the move and, where coordinates move on their own, ‖g‖², shape=(tensors,) each, in the
+        metric in which the tensors moved; then ‖x − x_0‖² itself, and weighted by the mean squares of gradients.
     """
     rate, share = work.groups[bundle.group]["lr"], plans.interpolation(work.config)
     like, scalar, averages = bundle.points, move.weight, plans.averages(work.config)
@@ -208,13 +211,16 @@ def _glide(
 
     if work.coordinates:
         steps = steps.clamp(min=torch.finfo(points.dtype).tiny)
-        taken = _coordinate_steps(work, bundle, iterates - anchor, gradient, steps, single)
+        taken, recent_sq = _coordinate_steps(work, bundle, iterates - anchor, gradient, steps, single)
         new = kernels.stepped(iterates, direction * taken, rate)
         metric_sq = kernels.sums(gradient.square().mul_(taken), like, scalar) / steps.to(scalar)
-        reach_sq = kernels.sums((new - anchor).square_().div_(taken), like, scalar) * steps.to(scalar)
+        gap_sq = (new - anchor).square_()
+        gaps, products = (kernels.sums(x, like, scalar) for x in (gap_sq, recent_sq.mul(gap_sq)))
+        reach_sq = kernels.sums(gap_sq.div_(taken), like, scalar) * steps.to(scalar)
     else:
         new = kernels.stepped(iterates, kernels.scaled(direction, steps, like), rate)
-        reach_sq, metric_sq = kernels.norms_sq(new - anchor, like, scalar), scalar
+        reach_sq = kernels.norms_sq(new - anchor, like, scalar)
+        metric_sq = gaps = products = scalar  # not wanted
 
     keep = move.go & torch.isfinite(reach_sq.sum()).to(points.device)
     iterates = kernels.lerp(torch.where(keep, new, iterates), anchor, move.explode)
@@ -224,20 +230,25 @@ def _glide(
     new = kernels.interpolated(iterates, average, share)
     kernels.store(torch.where(move.go | move.explode, new, points), like)
     kernels.write_back(bundle)
-    return reach_sq, metric_sq
+    return reach_sq, metric_sq, gaps, products
 
 
 def _coordinate_steps(
     work: Work, bundle: Bundle, displacement: Tensor, gradient: Tensor, steps: Tensor, single: Single
-) -> Tensor:
-    """The step size of each coordinate, at least that of its tensor; counts the gradient in the slot "recent_sq"."""
+) -> tuple[Tensor, Tensor]:
+    """The step size of each coordinate, at least that of its tensor, and the mean square of its gradients so far."""
     recent_sq = bundle.whole("recent_sq")
     if bundle.grads:
         mean = kernels.lerp(recent_sq, gradient.square(), single.share)
         recent_sq = torch.where(single.share > 0, mean, recent_sq)
         kernels.store(recent_sq, bundle.slot("recent_sq"))
+    typical_sq, product = (
+        kernels.repeated(scopes.at(each[1:], bundle.places), bundle.points)
+        for each in (single.typical_sq, single.typical_product)
+    )
+    single = single._replace(typical_sq=typical_sq, typical_product=product)
     own = tracking.coordinate_steps(single, displacement, recent_sq, work.coordinates, torch)
-    return kernels.bounded(own, steps, tracking.COORDINATE_RANGE, bundle.points)
+    return kernels.bounded(own, steps, tracking.COORDINATE_RANGE, bundle.points), recent_sq
 
 
 def _with_momentum(work: Work, bundle: Bundle, gradient: Tensor, go: Tensor, age: Tensor) -> Tensor:
