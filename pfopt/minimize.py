@@ -232,9 +232,9 @@ class _Driver:
             metric_sq = np.asarray([np.sum(steps * square, dtype=np.float64) / step])
             gap_sq = np.square(new - self.anchor)
             reach_sq = np.asarray([np.sum(gap_sq / steps, dtype=np.float64) * step])
-            typical = np.mean([gap_sq], 1, np.float64), np.mean([gap_sq * mean_sq], 1, np.float64)
+            away = np.sum(gap_sq, dtype=np.float64), np.sum(gap_sq * mean_sq, dtype=np.float64)
             run = tracking.remeasured(run, single, grad_sq, metric_sq, np)
-            run, keep = tracking.moved(run, move, reach_sq, np, typical)
+            run, keep = tracking.moved(run, move, reach_sq, np, away)
             x = self.anchor if move.explode else np.where(keep, new, x)
             average = average + x.dtype.type(move.weight) * (x - average)
         return state, run, {AVERAGE: average}

@@ -104,17 +104,18 @@ def test_a_coordinate_alone_follows_the_rule_of_the_whole() -> None:
         run, _ = tracking.moved(run, move, np.asarray([x * x]), np)
 
 
-def test_a_coordinate_behind_the_others_of_its_tensor_counts_as_far_as_they() -> None:
+def test_a_coordinate_behind_the_others_counts_as_far_as_they() -> None:
     run, move, _ = track(tracking.begin(0, np.float64, np), 1.0)
     gaps, squares = (
         np.asarray([0.0, 0.0, 1e-3, 1.0, 1.0, 10.0]),
         np.asarray([100.0, 0.01, 1.0, 1.0, 1.0, 1.0]),
     )
-    typical = np.mean([gaps**2], 1), np.mean([gaps**2 * squares], 1)
-    run, _ = tracking.moved(run, move, np.asarray([gaps @ gaps]), np, typical)
+    away_sq = np.sum(gaps**2)
+    away = away_sq, np.sum(gaps**2 * squares)
+    run, _ = tracking.moved(run, move, np.asarray([gaps @ gaps]), np, away)
     _, _, single = track(run, 1.0, start_sq=np.zeros(1))
     steps = tracking.coordinate_steps(single, gaps, squares, 6, np)
-    reach = np.maximum(gaps, tracking.TYPICAL * np.sqrt(typical[0]) * np.minimum(1.0, squares**-0.5))
+    reach = np.maximum(gaps, tracking.TYPICAL * (away_sq / 6) ** 0.5 * np.minimum(1.0, squares**-0.5))
     np.testing.assert_allclose(steps / steps[-1], reach / squares**0.5 / gaps[-1])
 
 
@@ -122,12 +123,12 @@ def test_after_an_explosion_no_coordinate_has_moved() -> None:
     run, move, _ = track(tracking.begin(0, np.float64, np), 1.0)
     for _ in range(30):
         run, move, _ = track(run, 1.0)
-        run, _ = tracking.moved(run, move, np.ones(1), np, (np.ones(1), np.ones(1)))
-    assert run.typical_sq == run.typical_product == 1.0
+        run, _ = tracking.moved(run, move, np.ones(1), np, (1.0, 1.0))
+    assert run.away_sq == run.away_product == 1.0
     run, move, _ = track(run, 1e9)
-    run, _ = tracking.moved(run, move, np.ones(1), np, (np.ones(1), np.ones(1)))
+    run, _ = tracking.moved(run, move, np.ones(1), np, (1.0, 1.0))
     assert move.explode
-    assert run.typical_sq == run.typical_product == 0.0
+    assert run.away_sq == run.away_product == 0.0
 
 
 @pytest.mark.parametrize("power", [-20, 7])
@@ -136,9 +137,9 @@ def test_coordinates_know_no_units(power: int) -> None:
     unit, run = 2.0**power, tracking.begin(0, np.float64, np)
     _, _, single = track(run, 1.0)
     gap, square = np.asarray([3.0, 0.5]), np.asarray([2.0, 0.1])
-    far = single._replace(start_sq=0.0, typical_sq=np.ones(1), typical_product=np.ones(1))
+    far = single._replace(start_sq=0.0, away_sq=1.0, away_product=1.0)
     steps = tracking.coordinate_steps(far, gap, square, 2, np)
-    far = far._replace(typical_sq=unit**2 * far.typical_sq)
+    far = far._replace(away_sq=unit**2 * far.away_sq)
     scaled = tracking.coordinate_steps(far, gap * unit, square / unit**2, 2, np)
     np.testing.assert_array_equal(scaled, steps * unit**2)
 

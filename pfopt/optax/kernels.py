@@ -102,13 +102,6 @@ def sums(leaves: list[jax.Array], dtype: Any) -> jax.Array:
     return jnp.stack([jnp.sum(leaf) for leaf in leaves]) if leaves else jnp.zeros(0, dtype)
 
 
-def means(leaves: list[jax.Array], dtype: Any) -> jax.Array:
-    """The means over all leaves, then over each, shape=(1 + leaves,)."""
-    found, sizes = sums(leaves, dtype), [leaf.size for leaf in leaves]
-    totals = jnp.concatenate([jnp.sum(found)[None], found])
-    return totals / jnp.maximum(jnp.asarray([sum(sizes), *sizes], dtype), 1)
-
-
 def products(ones: list[jax.Array], others: list[jax.Array], dtype: Any) -> jax.Array:
     """The real ⟨a, b⟩ of each leaf, shape=(leaves,)."""
     found = [_real_product(a, b, dtype) for a, b in zip(ones, others, strict=True)]

@@ -94,8 +94,8 @@ def take(
 
     def glide(held: Held) -> Held:
         old = _iterates(options, held[0], gradient)
-        state, new, each, typical = _move(options, held[0], turn, gradient, old, held[0].anchor)
-        run, _ = tracking.moved(state.run, turn.move, _reach_sq(options, state, each), jnp, typical)
+        state, new, each, away = _move(options, held[0], turn, gradient, old, held[0].anchor)
+        run, _ = tracking.moved(state.run, turn.move, _reach_sq(options, state, each), jnp, away)
         average = _averaged(state, new, turn.weight)
         new = kernels.interpolated(new, average, plans.interpolation(options.config), turn.training)
         return state._replace(run=run, average=average), kernels.subtract(new, gradient.points)
@@ -249,12 +249,12 @@ def _move(
     shares = [step / own for step, own in zip(steps, taken, strict=True)]
     reach = kernels.squared_gaps(new, anchor, shares, gradient.params, dtype)
     new = [jnp.where(jnp.isfinite(term), x, x0) for term, x, x0 in zip(reach, new, old, strict=True)]
-    typical = None
+    away = None
     if state.recent_sq:
         gaps = [kernels.abs_sq(x - x0) for x, x0 in zip(new, anchor, strict=True)]
         products = [gap * mean for gap, mean in zip(gaps, state.recent_sq, strict=True)]
-        typical = kernels.means(gaps, dtype), kernels.means(products, dtype)
-    return state, new, kernels.sums(reach, dtype), typical
+        away = jnp.sum(kernels.sums(gaps, dtype)), jnp.sum(kernels.sums(products, dtype))
+    return state, new, kernels.sums(reach, dtype), away
 
 
 def _reach_sq(options: Options, state: ParameterFreeState, each: jax.Array) -> jax.Array:
@@ -283,12 +283,9 @@ def _coordinate_steps(
     squares = [kernels.abs_sq(leaf) for leaf in gradient.directions]
     recent_sq = kernels.lerp(state.recent_sq, squares, share)
     size, found = kernels.count_coordinates(gradient.params), []
-    for place, (step, x, x0, square) in enumerate(zip(steps, old, state.anchor, recent_sq, strict=True), 1):
-        own = single._replace(
-            typical_sq=single.typical_sq[place], typical_product=single.typical_product[place]
-        )
-        own = jax.tree.map(lambda scalar, like=square: jnp.asarray(scalar, like.dtype), own)
-        own = tracking.coordinate_steps(own, jnp.abs(x - x0), square, size, jnp)
+    for step, x, x0, square in zip(steps, old, state.anchor, recent_sq, strict=True):
+        scalars = jax.tree.map(lambda scalar, like=square: jnp.asarray(scalar, like.dtype), single)
+        own = tracking.coordinate_steps(scalars, jnp.abs(x - x0), square, size, jnp)
         least = jnp.maximum(step.astype(square.dtype), jnp.finfo(square.dtype).tiny)
         most = jnp.where(turn.training, tracking.COORDINATE_RANGE, 1.0).astype(square.dtype) * least
         found.append(jnp.clip(own, least, most))
@@ -370,8 +367,8 @@ def _settle(
     points, move = gradient.points, turn.move
     anchor = kernels.select(turn.latch, points, state.anchor)
     old = kernels.select(turn.restart, anchor, _iterates(options, state, gradient))
-    state, new, each, typical = _move(options, state, turn, gradient, old, anchor)
-    run, keep = tracking.moved(state.run, move, _reach_sq(options, state, each), jnp, typical)
+    state, new, each, away = _move(options, state, turn, gradient, old, anchor)
+    run, keep = tracking.moved(state.run, move, _reach_sq(options, state, each), jnp, away)
     new = kernels.select(keep, new, old)
     frozen = turn.searching & (run.bad >= _patience(options))
     new = kernels.select(frozen | move.explode, anchor, new)

@@ -92,10 +92,8 @@ class Run(NamedTuple):
     latest_sq: Any  # mean of ‖g‖² over the stretch, of steeper weights; long run only
     kink: Any  # whether that was above the noise all along; long run only
     distance_sq: Any  # shape=(1 + scopes,), max ‖x − x_0‖² over the stretch, last point included
-    typical_sq: (
-        Any  # shape=(1 + scopes,), mean of their coordinates' (x − x_0)² now, where these move on their own
-    )
-    typical_product: Any  # shape=(1 + scopes,), likewise of (x − x_0)² times the weighted mean of g²
+    away_sq: Any  # ‖x − x_0‖² now, in the plain norm; where coordinates move on their own
+    away_product: Any  # likewise, the sum of (x − x_0)² times the weighted mean of g²
     bad: Any  # consecutive non-finite gradients or losses
     cuts: Any  # explosions so far: each quarters the cap
     weight_sum: Any  # sum of the average's weights over the stretch; long run only

@@ -59,7 +59,7 @@ from pfopt.search.state import Run
 TRACKING = 1.25  # c of the whole; 1 is slow on least squares, at 1.5 the losses of networks spike (NOTES)
 SCOPE_TRACKING = 1.0  # c of a single group or tensor; 1.25 spikes three times as often
 COORDINATE_TRACKING = 0.5  # c of a single coordinate
-TYPICAL = 2.0  # times the typical displacement in its tensor, at least, counts as a coordinate's own
+TYPICAL = 2.0  # times the typical displacement of a coordinate, at least, counts as each one's own
 REMEMBERED = 0.3  # of all ‖g‖² of the stretch, at least, in the certificate beyond the cap
 COORDINATE_REMEMBERED = 0.3  # likewise for single coordinates; 0.1 is unstable without noise (NOTES)
 COORDINATE_RANGE = 2.0**40  # at most so many times its tensor's step: no product overflows where g vanished
@@ -78,8 +78,8 @@ class Single(NamedTuple):
     age: Any  # gradients of the stretch, this one included
     growth: Any  # >= 1, factor of the coordinates' mean squares; above 1 where gradients vanish
     start_sq: Any  # smallest squared displacement of the whole vector that counts
-    typical_sq: Any  # shape=(1 + scopes,), as in Run
-    typical_product: Any  # likewise
+    away_sq: Any  # as in Run
+    away_product: Any  # likewise
     factor: Any  # of the schedule
 
 
@@ -105,8 +105,8 @@ def begin(scopes: int, dtype: Any, xp: Any, **device: Any) -> Run:
         latest_sq=zero,
         kink=none == 0,
         distance_sq=vector,
-        typical_sq=vector,
-        typical_product=vector,
+        away_sq=zero,
+        away_product=zero,
         bad=none,
         cuts=none,
         weight_sum=zero,
@@ -218,14 +218,14 @@ def track(
         latest_sq=xp.where(explode, xp.zeros_like(latest_sq), latest_sq),
         kink=kink | explode,
         distance_sq=xp.where(explode, xp.zeros_like(grad_sq), run.distance_sq),
-        typical_sq=xp.where(explode, xp.zeros_like(grad_sq), run.typical_sq),
-        typical_product=xp.where(explode, xp.zeros_like(grad_sq), run.typical_product),
+        away_sq=xp.where(explode, xp.zeros_like(latest_sq), run.away_sq),
+        away_product=xp.where(explode, xp.zeros_like(latest_sq), run.away_product),
         weight_sum=xp.where(explode, xp.zeros_like(weight_sum), weight_sum),
         bad=xp.where(explode, xp.zeros_like(bad), bad),
         cuts=run.cuts + explode,
     )
     growth = _at_least_1(COORDINATE_REMEMBERED * forgotten[0], xp)
-    single = Single(newest, age + 1, growth, start_sq[0], run.typical_sq, run.typical_product, factor)
+    single = Single(newest, age + 1, growth, start_sq[0], run.away_sq, run.away_product, factor)
     return run, Move(go, explode, factor * steps, xp.where(explode, one, weight)), single
 
 
@@ -233,7 +233,7 @@ def coordinate_steps(single: Single, displacement: Any, recent_sq: Any, size: in
     """Step sizes of single coordinates, shape of ``displacement``; to be bounded, see COORDINATE_RANGE.
 
     Args:
-        single: what ``track`` said of them all, the typical squares those of their tensor alone.
+        single: what ``track`` said of them all.
         displacement: any shape, x − x_0 of some coordinates.
         recent_sq: of the same shape, the weighted means of their g².
         size: number of coordinates of the whole parameter vector; each starts with an equal part of it.
@@ -241,9 +241,9 @@ def coordinate_steps(single: Single, displacement: Any, recent_sq: Any, size: in
     """
     least = xp.finfo(recent_sq.dtype).tiny
     recent_sq = xp.clip(recent_sq, least, None)
-    typical_sq = xp.minimum(single.typical_sq, single.typical_product / recent_sq)
-    reach_sq = xp.maximum(xp.square(displacement), TYPICAL**2 * typical_sq)
-    track_sq = xp.maximum(single.start_sq / size, reach_sq) / (single.growth * recent_sq)
+    typical_sq = TYPICAL**2 * xp.minimum(single.away_sq, single.away_product / recent_sq)
+    reach_sq = xp.maximum(xp.square(displacement), xp.maximum(single.start_sq, typical_sq) / size)
+    track_sq = reach_sq / (single.growth * recent_sq)
     return (single.factor * COORDINATE_TRACKING / xp.sqrt(single.age)) * xp.sqrt(track_sq)
 
 
@@ -263,7 +263,7 @@ def remeasured(run: Run, single: Single, grad_sq: Any, metric_sq: Any, xp: Any) 
 
 
 def moved(
-    run: Run, move: Move, distance_sq: Any, xp: Any, typical: tuple[Any, Any] | None = None
+    run: Run, move: Move, distance_sq: Any, xp: Any, away: tuple[Any, Any] | None = None
 ) -> tuple[Run, Any]:
     """Measure the displacement after a move; the second value says whether the kernel may keep the new point.
 
@@ -272,7 +272,7 @@ def moved(
         move: what ``probe`` or ``track`` answered.
         distance_sq: shape=(1 + scopes,), ‖x − x_0‖² after the move.
         xp: array namespace.
-        typical: ``typical_sq`` and ``typical_product`` after the move, where coordinates move on their own.
+        away: ``away_sq`` and ``away_product`` after the move, where coordinates move on their own.
     """
     finite = xp.isfinite(distance_sq[0])
     keep = move.go & finite
@@ -280,10 +280,11 @@ def moved(
         distance_sq=xp.where(keep, xp.maximum(run.distance_sq, distance_sq), run.distance_sq),
         bad=run.bad + PATIENCE * (move.go & xp.logical_not(finite)),
     )
-    if typical is not None:
-        known = run.typical_sq, run.typical_product
-        typical_sq, product = (xp.where(keep, new, old) for new, old in zip(typical, known, strict=True))
-        run = run._replace(typical_sq=typical_sq, typical_product=product)
+    if away is not None:
+        run = run._replace(
+            away_sq=xp.where(keep, away[0], run.away_sq),
+            away_product=xp.where(keep, away[1], run.away_product),
+        )
     return run, keep
 
 

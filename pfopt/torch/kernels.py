@@ -147,14 +147,6 @@ def scaled(vector: Tensor, factors: Tensor, like: Sequence[Tensor]) -> Tensor:
     )
 
 
-def repeated(values: Tensor, like: Sequence[Tensor]) -> Tensor:
-    """For every entry the value of its tensor; shape=() where that is the same for all."""
-    if len(like) == 1:
-        return values.reshape(())
-    parts = zip(values.unbind(), like, strict=True)
-    return torch.cat([value.expand(tensor.numel()) for value, tensor in parts])
-
-
 def bounded(vector: Tensor, least: Tensor, span: float, like: Sequence[Tensor]) -> Tensor:
     """Each entry between ``least`` of its tensor, or of all, and ``span`` times that; shape=(tensors,) or ()."""
     if len(like) == 1 or least.ndim == 0:

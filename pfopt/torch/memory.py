@@ -77,7 +77,7 @@ def settle(search: dict[str, Any], groups: list[dict[str, Any]], buffers: list[T
     if missing:
         start_sq, run = search["start_sq"], search["run"]
         search["start_sq"] = torch.cat([start_sq, start_sq[:1].expand(missing)])
-        for name in ("grad_sq", "recent_sq", "distance_sq", "typical_sq", "typical_product"):
+        for name in ("grad_sq", "recent_sq", "distance_sq"):
             run[name] = torch.cat([run[name], run[name].new_zeros(missing)])
         search["state"]["bracket"]["lo_distance_sq"] += [0.0] * missing
 

@@ -181,14 +181,13 @@ def _train(work: Work, gradient: Gradient, state: State, run: Run) -> Run:
     ]
     reaches, squares, gaps, products = map(list, zip(*measured, strict=True))
     kernels.select(move.explode, search["buffers"], work.buffers)
-    typical = None
+    away = None
     if work.coordinates:
         run = tracking.remeasured(run, single, gradient.sq, work.by_scope(squares, 1), torch)
-        gap_sq, product = (scopes.means(work.groups, work.bundles, totals) for totals in (gaps, products))
-        typical = gap_sq, product
+        away = work.by_scope(gaps, 0)[0], work.by_scope(products, 0)[0]
     rates = [work.groups[bundle.group]["lr"] for bundle in work.bundles]
     steps = [step * rate for step, rate in zip(steps, rates, strict=True)]
-    return tracking.moved(run, move, work.reach_sq(reaches, steps, move), torch, typical)[0]
+    return tracking.moved(run, move, work.reach_sq(reaches, steps, move), torch, away)[0]
 
 
 def _glide(
@@ -242,11 +241,6 @@ def _coordinate_steps(
         mean = kernels.lerp(recent_sq, gradient.square(), single.share)
         recent_sq = torch.where(single.share > 0, mean, recent_sq)
         kernels.store(recent_sq, bundle.slot("recent_sq"))
-    typical_sq, product = (
-        kernels.repeated(scopes.at(each[1:], bundle.places), bundle.points)
-        for each in (single.typical_sq, single.typical_product)
-    )
-    single = single._replace(typical_sq=typical_sq, typical_product=product)
     own = tracking.coordinate_steps(single, displacement, recent_sq, work.coordinates, torch)
     return kernels.bounded(own, steps, tracking.COORDINATE_RANGE, bundle.points), recent_sq
 

@@ -3,7 +3,6 @@
 Groups may move at different rates. Where rho is a group's lr over the largest one, its step size is rho times
 that of the others, which is plain SGD in the metric ‖x‖²/rho: there a gradient has the norm rho ‖g‖².
 """
-# pyright: reportPrivateImportUsage=false
 
 from typing import Any
 
@@ -67,15 +66,6 @@ def by_place(bundles: list[Bundle], values: list[Tensor]) -> Tensor:
     return torch.stack([found[place] for place in sorted(found)])
 
 
-def means(groups: list[dict[str, Any]], bundles: list[Bundle], totals: list[Tensor]) -> Tensor:
-    """Means over all entries, then over those of each parameter, from sums in each bundle; shape=(1 + parameters,)."""
-    params = [param for group in groups for param in group["params"]]
-    sizes = [param.numel() * (2 if param.is_complex() else 1) for param in params]
-    found = by_place(bundles, totals)
-    sums = [found.sum(), *found.unbind()]
-    return torch.stack(torch._foreach_div(sums, [float(max(size, 1)) for size in (sum(sizes), *sizes)]))
-
-
 def step_sizes(scope: str, steps: Tensor, bundles: list[Bundle]) -> list[Tensor]:
     """The step sizes that move each bundle: one for all of its tensors, shape=(), or shape=(tensors,).
 
@@ -89,10 +79,10 @@ def step_sizes(scope: str, steps: Tensor, bundles: list[Bundle]) -> list[Tensor]
     if scope == "group":
         return [steps[1 + bundle.group] for bundle in bundles]
     steps = steps[1:] if scope == "tensor" else torch.maximum(steps[0], steps[1:])
-    return [at(steps, bundle.places) for bundle in bundles]
+    return [_at(steps, bundle.places) for bundle in bundles]
 
 
-def at(values: Tensor, places: list[int]) -> Tensor:
+def _at(values: Tensor, places: list[int]) -> Tensor:
     """Some of the values; an index made on the host would make the device wait."""
     first, last = places[0], places[-1]
     if places == list(range(first, last + 1)):
