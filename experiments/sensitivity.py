@@ -55,6 +55,7 @@ def variants() -> dict[str, Any]:
     return {
         **_value("TRACKING"),
         **_value("COORDINATE_TRACKING"),
+        **_value("TYPICAL"),
         **_value("REMEMBERED"),
         **_value("COORDINATE_REMEMBERED"),
         **_value("LATEST"),

@@ -22,6 +22,13 @@ own by the same rule, a single coordinate its track alone, whose sum remembers C
 whole has met; each moves by the largest one that it is in the scope of. Around a base such as Adam start is a tenth
 of that (``plan.HEAD_START``).
 
+A coordinate that lags, such as one of an embedding's row that is seldom met, counts as far as the others went:
+
+    r̄_i² = max(d_i², TYPICAL² min(Σ_j d_j², Σ_j d_j² m_j / m_i) / size, start² / size),    d = x_t − x_0
+
+with size coordinates in all, and m_i the weighted mean of g_i². The second sum is in units of the loss: where
+gradients are k times as large as others, the way is 1/k as long, or steep coordinates would diverge for flat ones.
+
 Where coordinates move by ratio_i >= 1 times their tensor's step, that is SGD in another metric, and there they are
 measured: ‖d‖² is Σ d_i² / ratio_i and ‖g‖² is Σ ratio_i g_i². In the plain norm a few flat coordinates that have
 come far would certify a step at which the steep ones diverge.
@@ -236,7 +243,7 @@ def coordinate_steps(single: Single, displacement: Any, recent_sq: Any, size: in
         single: what ``track`` said of them all.
         displacement: any shape, x − x_0 of some coordinates.
         recent_sq: of the same shape, the weighted means of their g².
-        size: number of coordinates of the whole parameter vector; each starts with an equal part of it.
+        size: number of coordinates of the whole parameter vector.
         xp: array namespace.
     """
     least = xp.finfo(recent_sq.dtype).tiny
