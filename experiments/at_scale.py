@@ -1,7 +1,7 @@
 """Does it hold at a size that nothing was tuned on? One network of suite ``large``, against a few learning rates.
 
 Run as ``python -m experiments.at_scale`` on a machine with a GPU; writes ``experiments/results/at_scale.csv``, one row
-per run, the device's name included. The suite itself, with whole grids and every peer, takes a GPU most of a day.
+per run, the device's name included. The suite itself has whole grids and every peer, and takes far longer.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
-import torch
 from rich.console import Console
 
 from experiments.files import write_text
 from experiments.methods.registry import METHODS
 from experiments.parallel import run_parallel
+from experiments.runner import device_name
 from experiments.tasks.registry import DEEP, make_task, suite_setting
 
 RATES = {"adamw": [2.0**k for k in range(-12, -7)], "sgd": [2.0**k for k in range(-3, 2)]}
@@ -40,8 +40,7 @@ def run(job: Job, data_dir: str | None = None) -> dict[str, object]:
     options = {} if job.learning_rate is None else {"learning_rate": job.learning_rate}
     task = make_task(job.task, data_dir, scale="large")
     found = METHODS[job.method](task, job.seed, suite_setting(job.task, job.budget), **options)
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
-    return {**job._asdict(), "value": found.value, "test": found.test, "device": device}
+    return {**job._asdict(), "value": found.value, "test": found.test, "device": device_name("large")}
 
 
 def main() -> None:

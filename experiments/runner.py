@@ -101,7 +101,7 @@ def execute(spec: RunSpec, data_dir: str | None = None, expected_id: str | None 
         "versions": json.dumps(
             {"python": platform.python_version(), "numpy": version("numpy"), **method.versions()}
         ),
-        "device": _device(spec.scale),
+        "device": device_name(spec.scale),
     }
     final = {f"param_{i}": value for i, value in enumerate(run.params)} if method.role != "grid" else {}
     if run.confusion is not None and method.role != "grid":
@@ -123,7 +123,7 @@ def _long(curve: pd.DataFrame, test_metric: str) -> pd.DataFrame:
     return pd.DataFrame(table[CURVE_COLUMNS])
 
 
-def _device(scale: str) -> str:
+def device_name(scale: str) -> str:
     """What the run was computed on."""
     if scale == "large" and torch.cuda.is_available():
         return torch.cuda.get_device_name()

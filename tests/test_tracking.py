@@ -97,7 +97,7 @@ def test_a_coordinate_alone_follows_the_rule_of_the_whole() -> None:
         grad = 1.0 + 0.2 * rng.standard_normal()
         run, move, single = track(run, grad**2)
         recent_sq += single.share * (grad**2 - recent_sq)
-        (step,) = tracking.coordinate_steps(single, np.abs([x]), recent_sq, 1, np)
+        (step,) = tracking.coordinate_steps(single, np.asarray([x]), recent_sq, 1, np)
         ratio = tracking.COORDINATE_TRACKING / tracking.TRACKING
         assert step == pytest.approx(ratio * move.steps[0], rel=1e-12)
         x -= move.steps[0] * grad
@@ -136,7 +136,7 @@ def test_coordinates_know_no_units(power: int) -> None:
     """x in units 2^power as large has gradients as much smaller, and steps 4^power as large."""
     unit, run = 2.0**power, tracking.begin(0, np.float64, np)
     _, _, single = track(run, 1.0)
-    gap, square = np.asarray([3.0, 0.5]), np.asarray([2.0, 0.1])
+    gap, square = np.asarray([3.0, -0.5]), np.asarray([2.0, 0.1])
     far = single._replace(start_sq=0.0, away_sq=1.0, away_product=1.0)
     steps = tracking.coordinate_steps(far, gap, square, 2, np)
     far = far._replace(away_sq=unit**2 * far.away_sq)
