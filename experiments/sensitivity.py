@@ -64,8 +64,10 @@ def variants() -> dict[str, Any]:
         **_value("BURST"),
         **_value("RECENT"),
         **_value("INTERPOLATION", (0.5, 0.8)),  # half and twice the share beyond the iterate, 1 / (1 - share)
+        **_value("LAST_INTERPOLATION", (0.8, 0.95)),
+        **_value("LAST_PART"),
         **_entry("GAMMA", True, (0.25, 1.0)),
-        **_entry("CAPS", False, ((1, 0), (3, 0))),
+        **_entry("CAP", False, (1, 3)),
         **_entry("HEAD_START", False, (0.5, 2.0)),
         **_entry("ALPHA", "train", (1.25, 2.0)),  # what counts is alpha - 1
         **_entry("FIRST_STEP", "train", (2.0**-7, 2.0**-9)),

@@ -200,11 +200,11 @@ class _Driver:
         return state, run, {ANCHOR: average if schedule == "constant" else x}
 
     def _train(self, config: Config, state: State) -> tuple[State, Run, dict[int, NDArray[Any]]]:
-        """The long run, or one candidate of it: capped certificate tracking, coordinate by coordinate, averaged."""
+        """The long run: capped certificate tracking, coordinate by coordinate, averaged."""
         x, average, mean_sq = self.anchor.copy(), self.anchor.copy(), np.zeros_like(self.anchor)
         run, length = tracking.begin(0, np.float64, np), state.run_length
-        share = x.dtype.type(plans.interpolation(config))
         for _ in range(length):
+            share = x.dtype.type(plans.interpolation(config, state, run))
             grad, value = self._ask(x + share * (average - x))
             grad_sq = np.asarray([_sum_sq(grad)])
             run, move, single = tracking.track(
@@ -234,7 +234,7 @@ class _Driver:
             reach_sq = np.asarray([np.sum(gap_sq / steps, dtype=np.float64) * step])
             away = np.sum(gap_sq, dtype=np.float64), np.sum(gap_sq * mean_sq, dtype=np.float64)
             run = tracking.remeasured(run, single, grad_sq, metric_sq, np)
-            run, keep = tracking.moved(run, move, reach_sq, np, away)
+            run, keep = tracking.moved(run, move, reach_sq, np, *away)
             x = self.anchor if move.explode else np.where(keep, new, x)
             average = average + x.dtype.type(move.weight) * (x - average)
         return state, run, {AVERAGE: average}

@@ -30,12 +30,12 @@ def descend(
     optimum: Point,
     steps: Point,
     factors: Point,
-    share: float,
+    shares: Point,
 ) -> Descent:
     """Primal averaging, x_t with weight ``factors[t] * steps[t]``."""
     iterate, average, total, noise = start, np.zeros_like(start), 0.0, 0.0
     distances = []
-    for step, factor in zip(steps, factors, strict=True):
+    for step, factor, share in zip(steps, factors, shares, strict=True):
         total += factor * step
         average = average + factor * step / total * (iterate - average)
         distances.append(float(np.sum((iterate - optimum) ** 2)))
@@ -47,12 +47,13 @@ def descend(
 
 @given(
     seed=st.integers(0, 10_000),
-    share=st.floats(0.0, 1.0),
+    first=st.floats(0.0, 1.0),
+    last=st.floats(0.0, 1.0),
     growth=st.floats(0.0, 3.0),
     scale=st.floats(1e-3, 10.0),
 )
 def test_growing_factors_cost_the_largest_distance(
-    seed: int, share: float, growth: float, scale: float
+    seed: int, first: float, last: float, growth: float, scale: float
 ) -> None:
     """Mean absolute residuals, of minimum 0."""
     rng = np.random.default_rng(seed)
@@ -63,7 +64,7 @@ def test_growing_factors_cost_the_largest_distance(
     def subgradient(x: Point) -> Point:
         return rows.T @ np.sign(rows @ (x - optimum)) / len(rows)
 
-    found = descend(subgradient, np.zeros(3), optimum, steps, factors, share)
+    found = descend(subgradient, np.zeros(3), optimum, steps, factors, np.linspace(first, last, 40))
     gap = float(np.mean(np.abs(rows @ (found.average - optimum))))
     bound = (factors[-1] * max(found.distances) + found.noise) / (2 * found.total)
     assert gap <= bound * (1 + ROUNDING)
@@ -73,7 +74,7 @@ def test_growing_factors_cost_the_largest_distance(
 def test_the_first_distance_is_not_enough(share: float) -> None:
     """|x|: the first step throws x far away at hardly any weight, the others are short and have all of it."""
     steps, factors = np.array([1.0] + [1e-3] * 20), np.array([1e-6] + [1e3] * 20)
-    found = descend(np.sign, np.array([1e-3]), np.zeros(1), steps, factors, share)
+    found = descend(np.sign, np.array([1e-3]), np.zeros(1), steps, factors, np.full(21, share))
     gap = abs(float(found.average[0]))
     assert gap > (factors[-1] * found.distances[0] + found.noise) / (2 * found.total)
     assert gap <= (factors[-1] * max(found.distances) + found.noise) / (2 * found.total)

@@ -47,7 +47,7 @@ class ParameterFreeTrainer(Trainer):
 
     @property
     def phase(self) -> str:
-        """search, select, train or done."""
+        """search, train or done."""
         return self.parameter_free.status().phase
 
     @property

@@ -72,7 +72,7 @@ def _lay_out(
     output = state.average or points
     new = kernels.select(delivered, output, state.anchor)
     anchor = kernels.select(verdict.reanchor, new, state.anchor)
-    begins = (following.phase == Phase.SELECT) | (following.phase == Phase.TRAIN)
+    begins = following.phase == Phase.TRAIN
     average = kernels.select(begins, new, state.average) if state.average else []
     moved_sq = kernels.norms_sq(anchor, "global", state.anchor_sq.dtype)[0]
     anchor_sq = jnp.where(verdict.reanchor, moved_sq, state.anchor_sq)

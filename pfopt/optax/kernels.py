@@ -143,24 +143,22 @@ def moves(directions: list[jax.Array], steps: list[jax.Array]) -> list[jax.Array
 
 
 def interpolated(
-    iterates: list[jax.Array], averages: list[jax.Array], share: float, condition: jax.Array
+    iterates: list[jax.Array], averages: list[jax.Array], share: jax.Array, condition: jax.Array
 ) -> list[jax.Array]:
     """The points y = z + share (x̄ − z) where ``condition`` holds, the iterates z elsewhere."""
     return _mixed(iterates, averages, share, condition)
 
 
 def extrapolated(
-    points: list[jax.Array], averages: list[jax.Array], share: float, condition: jax.Array
+    points: list[jax.Array], averages: list[jax.Array], share: jax.Array, condition: jax.Array
 ) -> list[jax.Array]:
     """The iterates z behind points y = z + share (x̄ − z) where ``condition`` holds, the points elsewhere."""
     return _mixed(points, averages, share / (share - 1), condition)
 
 
 def _mixed(
-    ones: list[jax.Array], others: list[jax.Array], share: float, condition: jax.Array
+    ones: list[jax.Array], others: list[jax.Array], share: jax.Array, condition: jax.Array
 ) -> list[jax.Array]:
-    if share == 0:
-        return ones
     gaps = [b - a for a, b in zip(ones, others, strict=True)]
     return select(condition, add(ones, scale(gaps, share)), ones)
 

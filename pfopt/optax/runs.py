@@ -59,6 +59,7 @@ class Turn(NamedTuple):
     restart: jax.Array  # the first gradient of a run or stretch: it moves the anchor
     decay: Any  # of the momentum
     weight: jax.Array  # of the new point in the average; plan "certified": of the old one
+    shares: tuple[jax.Array, jax.Array]  # of the average in the points, before and after the move
     ends: jax.Array  # the run has taken its last gradient
 
 
@@ -93,11 +94,11 @@ def take(
         average = _averaged(state, gradient.points, jnp.where(rare, 0, turn.weight))
 
     def glide(held: Held) -> Held:
-        old = _iterates(options, held[0], gradient)
+        old = _iterates(options, held[0], turn, gradient)
         state, new, each, away = _move(options, held[0], turn, gradient, old, held[0].anchor)
-        run, _ = tracking.moved(state.run, turn.move, _reach_sq(options, state, each), jnp, away)
+        run, _ = tracking.moved(state.run, turn.move, _reach_sq(options, state, each), jnp, *away)
         average = _averaged(state, new, turn.weight)
-        new = kernels.interpolated(new, average, plans.interpolation(options.config), turn.training)
+        new = _points(options, turn, new, average)
         return state._replace(run=run, average=average), kernels.subtract(new, gradient.points)
 
     def settle(held: Held) -> Held:
@@ -105,22 +106,29 @@ def take(
 
     held = state._replace(base=base, average=average), moves
     if options.config.plan == "train":
-        held = when(go & turn.training, glide, held)
+        shifts = turn.shares[0] != turn.shares[1]
+        held = when((turn.move.go | shifts) & turn.training & ~rare, glide, held)
     return when(rare, settle, held)
 
 
-def _iterates(options: Options, state: ParameterFreeState, gradient: Gradient) -> list[jax.Array]:
+def _iterates(options: Options, state: ParameterFreeState, turn: Turn, gradient: Gradient) -> list[jax.Array]:
     """What moves: in the long run, the points lie between these and the average."""
-    share = plans.interpolation(options.config)
-    return kernels.extrapolated(gradient.points, state.average, share, _trains(state))
+    if not options.config.primal:
+        return gradient.points
+    return kernels.extrapolated(gradient.points, state.average, turn.shares[0], turn.training)
+
+
+def _points(
+    options: Options, turn: Turn, iterates: list[jax.Array], average: list[jax.Array]
+) -> list[jax.Array]:
+    """Where the next gradient is taken."""
+    if not options.config.primal:
+        return iterates
+    return kernels.interpolated(iterates, average, turn.shares[1], turn.training)
 
 
 def _averaged(state: ParameterFreeState, points: list[jax.Array], weight: jax.Array) -> list[jax.Array]:
     return kernels.lerp(state.average, points, weight) if state.average else []
-
-
-def _trains(state: ParameterFreeState) -> jax.Array:
-    return (state.search.phase == Phase.TRAIN) | (state.search.phase == Phase.SELECT)
 
 
 def _decide(
@@ -130,7 +138,7 @@ def _decide(
     search = state.search
     live = search.phase != Phase.DONE
     searching = search.phase == Phase.SEARCH
-    training = _trains(state)
+    training = search.phase == Phase.TRAIN
     signal = gradient.raw_sq != 0
     counts = live & (signal | (search.initial_step != 0)) & (state.run.step < search.run_length)
     start = state.run.step == state.run.origin
@@ -177,6 +185,7 @@ def _decide(
         restart=start & (searching | training) & (latch | ~unlatched),
         decay=options.momentum * (age > 0),
         weight=move.weight * averages,
+        shares=tuple(plans.interpolation(options.config, search, each, jnp) for each in (state.run, run)),
         ends=live & (run.step >= search.run_length),
     )
     step_size = jnp.where(searching | training, move.steps[0], state.step_size)
@@ -223,7 +232,7 @@ def _move(
     gradient: Gradient,
     old: list[jax.Array],
     anchor: list[jax.Array],
-) -> tuple[ParameterFreeState, list[jax.Array], jax.Array, tuple[jax.Array, jax.Array] | None]:
+) -> tuple[ParameterFreeState, list[jax.Array], jax.Array, tuple[jax.Array, ...]]:
     """Where the gradient moves the iterates ``old``, and how far each is from the anchor then.
 
     The distances, shape=(leaves,), are ‖x − x_0‖² in the metric of ``tracking``; infinite where a leaf cannot hold x.
@@ -249,7 +258,7 @@ def _move(
     shares = [step / own for step, own in zip(steps, taken, strict=True)]
     reach = kernels.squared_gaps(new, anchor, shares, gradient.params, dtype)
     new = [jnp.where(jnp.isfinite(term), x, x0) for term, x, x0 in zip(reach, new, old, strict=True)]
-    away = None
+    away: tuple[jax.Array, ...] = ()
     if state.recent_sq:
         gaps = [kernels.abs_sq(x - x0) for x, x0 in zip(new, anchor, strict=True)]
         products = [gap * mean for gap, mean in zip(gaps, state.recent_sq, strict=True)]
@@ -366,15 +375,15 @@ def _settle(
     """A rare step, of which ``take`` has done nothing yet."""
     points, move = gradient.points, turn.move
     anchor = kernels.select(turn.latch, points, state.anchor)
-    old = kernels.select(turn.restart, anchor, _iterates(options, state, gradient))
+    old = kernels.select(turn.restart, anchor, _iterates(options, state, turn, gradient))
     state, new, each, away = _move(options, state, turn, gradient, old, anchor)
-    run, keep = tracking.moved(state.run, move, _reach_sq(options, state, each), jnp, away)
+    run, keep = tracking.moved(state.run, move, _reach_sq(options, state, each), jnp, *away)
     new = kernels.select(keep, new, old)
     frozen = turn.searching & (run.bad >= _patience(options))
     new = kernels.select(frozen | move.explode, anchor, new)
     averaged = old if options.config.plan == "certified" else new
     average = _averaged(state, averaged, turn.weight)
-    new = kernels.interpolated(new, average, plans.interpolation(options.config), turn.training)
+    new = _points(options, turn, new, average)
     base = jax.tree.map(lambda new, old: jnp.where(move.explode, new, old), renew(anchor), state.base)
     state = state._replace(run=run, anchor=anchor, average=average, base=base)
 

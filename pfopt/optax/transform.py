@@ -220,17 +220,17 @@ def parameter_free_sgd(
 
     .. math::
         v_t = m v_{t-1} + (1-m) g_t, \qquad
-        z_{t+1} = z_t - \min\Big(\tfrac{c \max(r^*/10,\, \bar r_t)}{\sqrt{t\, m_t}},\, \eta_{\max}\Big) v_t
+        z_{t+1} = z_t - \min\Big(\tfrac{c \max(r^*,\, \bar r_t)}{\sqrt{t\, m_t}},\, \eta_{\max}\Big) v_t
 
     with :math:`\bar r_t` the largest displacement from the anchor, :math:`m_t` the mean of the recent
     :math:`\|g\|^2`, and :math:`\eta_{\max}` four times the step size found, or more where the run certifies
-    more (``pfopt.search.tracking``). Gradients are taken at :math:`y_t = z_t + \tfrac23 (\bar x_t - z_t)`,
-    which the parameters hold, and the average :math:`\bar x_t` of the iterates is returned. The update of the
-    last gradient lands on the returned point; later ones are zero. Plan "certified" is Algorithm 1 of Carmon and
+    more (``pfopt.search.tracking``). Gradients are taken at :math:`y_t = z_t + \beta_t (\bar x_t - z_t)`,
+    which the parameters hold, with :math:`\beta_t = \tfrac23`, and up to 0.9 in the end; the average
+    :math:`\bar x_t` of the iterates is returned. The update of the last gradient lands on the returned point; later ones are zero. Plan "certified" is Algorithm 1 of Carmon and
     Hinder as it stands.
 
-    ``update(grads, state, params)`` is all it takes. Where ``value=loss`` is passed at every update as well,
-    it chooses between caps of the step size.
+    ``update(grads, state, params)`` is all it takes. Where ``value=loss`` is passed as well, one that is not finite
+    counts as a gradient that is not. No step size depends on it.
 
     Args:
         total_steps: number of gradients that the whole method may use, at least 16 (plan "certified": 8);

@@ -7,8 +7,6 @@ Plan "train" spends little on the search and the rest on one run:
     search      probes of probe_length(B) gradients bisect the largest certified step size, the root. No signal
                 (theory: a small step is certified only after (alpha − 1) E‖g‖²/‖∇f‖² gradients): the probes
                 are lengthened.
-    select      where losses are given: short training runs with two caps; the lower cap wins if its loss is
-                clearly lower.
     train       one run with capped certificate tracking (tracking.py); its average is returned, or its last
                 iterate where a base such as Adam makes the directions and the steps decay.
 
@@ -23,9 +21,9 @@ from typing import Any
 import numpy as np
 
 from pfopt.search import bisection, tracking
+from pfopt.search import schedule as schedules
 from pfopt.search.bisection import END, FLOOR, RAISE, START
 from pfopt.search.certificate import RANGES
-from pfopt.search.schedule import INTERPOLATION
 from pfopt.search.state import (
     ANCHOR,
     AVERAGE,
@@ -50,10 +48,9 @@ FIRST_STEP = {"certified": 2.0**-20, "train": 2.0**-8}  # of ‖x_0‖/‖g_0‖
 SEARCH_SHARE = 0.25  # of the budget, at most; a search with signal ends far below it
 LENGTHENED_SHARE = 0.125  # likewise, once probes are longer: the long run's certificate mends a low root
 LENGTHEN = 4  # probes without signal grow by this factor
-CAPS = {False: (2, 0), True: (0, -1)}  # Config.caps; True where a base such as Adam makes the directions
-HEAD_START = {False: 1.0, True: 0.1}  # Config.head_start
+CAP = {False: 2, True: 0}  # Config.cap; True where a base such as Adam makes the directions
+HEAD_START = {False: 1.0, True: 0.1}  # Config.head_start, likewise
 UNCAPPED = 64  # doublings: no bound, where the search found none
-CLEARLY = 2.0  # standard errors by which a loss must be lower to overrule the default
 
 
 def configure(
@@ -86,7 +83,7 @@ def configure(
         schedule,
         alphas=(ALPHA[plan],) * len(RANGES),
         output=LAST if last else AVERAGE,
-        caps=CAPS[based],
+        cap=CAP[based],
         head_start=HEAD_START[based],
         primal=primal,
         endless=endless,
@@ -96,11 +93,6 @@ def configure(
 def probe_length(total_steps: Any, xp: Any = np) -> Any:
     """Gradients of a first probe of plan "train": B/200, at least 16 where that is no more than B/16, at most 64."""
     return xp.clip(total_steps // 200, xp.clip(total_steps // 16, 4, 16), 64)
-
-
-def select_length(total_steps: Any) -> Any:
-    """Gradients of each run of phase SELECT."""
-    return total_steps // 128
 
 
 def first_step(config: Config, anchor_sq: Any, grad_sq: Any, xp: Any = np) -> Any:
@@ -119,9 +111,10 @@ def averages(config: Config) -> bool:
     return config.schedule == "constant" if config.plan == "certified" else config.output == AVERAGE
 
 
-def interpolation(config: Config) -> float:
-    """Share of the average in the point at which the long run takes its gradients."""
-    return INTERPOLATION if config.primal else 0.0
+def interpolation(config: Config, state: State, run: Run, xp: Any = np) -> Any:
+    """shape=(), share of the average in the point at which the long run takes its next gradient."""
+    step = tracking.real(run.step, run, xp)
+    return schedules.interpolation(step, state.run_length, xp) if config.primal else xp.zeros_like(step)
 
 
 def init(config: Config, scopes: int = 0, xp: Any = np) -> State:
@@ -138,12 +131,7 @@ def init(config: Config, scopes: int = 0, xp: Any = np) -> State:
         probe_length=length,
         initial_step=0.0,
         noise_sq=xp.inf,
-        losses=True,
         cap=0,
-        candidate=0,
-        best=0,
-        best_value=0.0,
-        best_error=0.0,
         output=ANCHOR,
     )
 
@@ -159,7 +147,7 @@ def step_size(state: State, xp: Any = np) -> Any:
 
 
 def cap_size(state: State, xp: Any = np) -> Any:
-    """Largest step size of the training run now running."""
+    """Largest step size of the long run that the bisection vouches for."""
     return xp.ldexp(state.initial_step, state.cap)
 
 
@@ -196,15 +184,12 @@ def finish(config: Config, state: State, run: Run, xp: Any = np) -> tuple[State,
     if config.plan == "certified":
         return _finish_certified(config, state, run, xp)
     after_search, accepted = _finish_probe(config, state, run, xp)
-    after_select = _finish_select(config, state, run, xp)
     after_train = state._replace(phase=Phase.DONE, output=config.output)
-    phase = state.phase
-    later = choose(xp, phase == Phase.SELECT, after_select, after_train)
-    following = choose(xp, phase == Phase.SEARCH, after_search, later)
+    searched = state.phase == Phase.SEARCH
+    following = choose(xp, searched, after_search, after_train)
     done = following.phase == Phase.DONE
     if config.endless:
         following = choose(xp, done, _next_stage(config, following, xp), following)
-    searched = phase == Phase.SEARCH
     return following, Verdict(accepted & searched, ANCHOR, done & config.endless)
 
 
@@ -236,7 +221,7 @@ def _finish_probe(config: Config, state: State, run: Run, xp: Any) -> tuple[Stat
     before, total = state.bracket, stage_steps(config, state, xp)
     accepted = bisection.accepts(config, before, run, state.initial_step, xp)
     bracket = bisection.advance(config, before, accepted, run, xp)
-    state = state._replace(bracket=bracket, losses=state.losses & (run.value_count > 0))
+    state = state._replace(bracket=bracket)
     if config.primal and not config.endless:  # a decay needs the horizon, and others decay anyway
         found = tracking.noise_sq(run, step_size(state._replace(bracket=before), xp), xp)
         state = state._replace(noise_sq=xp.where(before.branch == START, found, state.noise_sq))
@@ -260,41 +245,17 @@ def _finish_probe(config: Config, state: State, run: Run, xp: Any) -> tuple[Stat
 
 
 def _begin_train(config: Config, state: State, xp: Any) -> State:
-    """The first run after the search: a candidate cap where losses are given, else the long run."""
-    b, total = state.bracket, stage_steps(config, state, xp)
+    """The long run, on what the search has left."""
+    b, left = state.bracket, stage_steps(config, state, xp) - state.spent
     certified = b.lo_distance_sq[0] > 0
     bounded = certified & (b.hi_grad_sq > 0)
-    state = state._replace(
-        outcome=xp.where(certified, Outcome.CERTIFIED, Outcome.NO_SIGNAL),
-        cap=xp.where(certified, b.lo, b.hi) + xp.where(bounded, config.caps[0], UNCAPPED),
-        best_value=xp.inf,
-    )
-    select = state.losses & bounded & (select_length(total) >= state.probe_length)
-    candidate = state._replace(phase=Phase.SELECT, run_length=select_length(total))
-    return choose(xp, select, candidate, _long_run(config, state, xp))
-
-
-def _long_run(config: Config, state: State, xp: Any) -> State:
     endless = config.endless and step_schedule(config) == "constant"
-    left = stage_steps(config, state, xp) - state.spent
-    return state._replace(phase=Phase.TRAIN, run_length=ENDLESS if endless else left)
-
-
-def _finish_select(config: Config, state: State, run: Run, xp: Any) -> State:
-    mean, error = tracking.mean_value(run, xp)
-    mean = xp.where((run.cuts == 0) & xp.isfinite(mean), mean, xp.inf)
-    margin = CLEARLY * xp.sqrt(error**2 + state.best_error**2)
-    better = (state.candidate == 0) | (mean + margin < state.best_value)
-    state = state._replace(
-        best_value=xp.where(better, mean, state.best_value),
-        best_error=xp.where(better, error, state.best_error),
-        best=xp.where(better, state.candidate, state.best),
-        candidate=state.candidate + 1,
+    return state._replace(
+        phase=Phase.TRAIN,
+        outcome=xp.where(certified, Outcome.CERTIFIED, Outcome.NO_SIGNAL),
+        cap=xp.where(certified, b.lo, b.hi) + xp.where(bounded, config.cap, UNCAPPED),
+        run_length=ENDLESS if endless else left,
     )
-    last = state.candidate >= len(config.caps)
-    following = xp.minimum(xp.where(last, state.best, state.candidate), len(config.caps) - 1)
-    state = state._replace(cap=state.bracket.lo + xp.asarray(config.caps)[following])
-    return choose(xp, last, _long_run(config, state, xp), state)
 
 
 def _next_stage(config: Config, state: State, xp: Any) -> State:
@@ -312,7 +273,4 @@ def _next_stage(config: Config, state: State, xp: Any) -> State:
         probe_length=length,
         bracket=bisection.begin(START, len(state.bracket.lo_distance_sq) - 1, xp),
         initial_step=xp.where(known, guess, state.initial_step),
-        losses=True,
-        candidate=0,
-        best=0,
     )

@@ -6,6 +6,8 @@ GAMMA = {True: 0.5, False: 3.0}  # of the returned average, by Config.primal; it
 RECENT = 3.0  # polynomial weight of the mean ‖g‖² that the long run's step size divides by
 LATEST = 8.0  # of the mean ‖g‖² that the average's weights divide by
 INTERPOLATION = 2 / 3  # share of the average in the point at which the long run takes its gradients
+LAST_INTERPOLATION = 0.9  # at the end of the run, where that point is to be the one returned
+LAST_PART = 0.2  # of the run, on which the share rises
 
 
 def dual_factor(schedule: str, step: Any, length: Any) -> Any:
@@ -23,6 +25,12 @@ def dual_factor(schedule: str, step: Any, length: Any) -> Any:
 def decay_factor(step: Any, length: Any) -> Any:
     """Factor of move ``step`` = 0, 1, … of a decaying long run of ``length`` gradients, in (0, 1]."""
     return (length - step) / length
+
+
+def interpolation(step: Any, length: Any, xp: Any) -> Any:
+    """Share of the average in the point reached after ``step`` = 0, 1, … of a long run's ``length`` gradients."""
+    risen = xp.clip((step / length - 1) / LAST_PART + 1, 0.0, 1.0)
+    return INTERPOLATION + (LAST_INTERPOLATION - INTERPOLATION) * risen
 
 
 def average_weight(gamma: float, count: Any) -> Any:

@@ -16,14 +16,13 @@ class Phase(IntEnum):
     """What the current run is for."""
 
     SEARCH = 0  # a probe: fixed step size, from the anchor
-    SELECT = 1  # a short training run with one of several caps, compared by loss
-    TRAIN = 2  # the long run
-    DONE = 3
+    TRAIN = 1  # the long run
+    DONE = 2
 
     @property
     def label(self) -> str:
-        """The name that ``Status.phase`` shows: ``"search" | "select" | "train" | "done"``."""
-        return ("search", "select", "train", "done")[self]
+        """The name that ``Status.phase`` shows: ``"search" | "train" | "done"``."""
+        return ("search", "train", "done")[self]
 
 
 class Outcome(IntEnum):
@@ -70,7 +69,7 @@ class Config(NamedTuple):
     alphas: tuple[float, ...]  # alpha^(k) for k = 2, 4, 8
     betas: tuple[float, ...] = (0.0, 0.0, 0.0)  # beta^(k) for k = 2, 4, 8
     output: int = AVERAGE  # of plan "train": AVERAGE or LAST
-    caps: tuple[int, int] = (2, 0)  # of plan "train": doublings above the root; a loss may choose the second
+    cap: int = 2  # of plan "train": doublings above the root
     head_start: float = 1.0  # of plan "train": share of the displacement at the root, the least that counts
     primal: bool = (
         False  # the long run takes its gradients between iterate and average, and decays at kinks only
@@ -97,8 +96,7 @@ class Run(NamedTuple):
     bad: Any  # consecutive non-finite gradients or losses
     cuts: Any  # explosions so far: each quarters the cap
     weight_sum: Any  # sum of the average's weights over the stretch; long run only
-    value_sum: Any  # sum of the losses of a probe, or of the second half of a longer run
-    value_sq_sum: Any  # sum of their squares
+    value_sum: Any  # sum of the losses of a probe
     value_count: Any  # how many there were
 
 
@@ -128,12 +126,7 @@ class State(NamedTuple):
     probe_length: Any  # plan "train": lengthened where there is no signal
     initial_step: Any  # eta_eps; 0 until the first gradient fixes it
     noise_sq: Any  # variance of a gradient at the anchor, where nearly none; else infinite, see tracking.py
-    losses: Any  # whether every probe so far came with losses
     cap: Any  # exponent that bounds the long run's step size
-    candidate: Any  # index of the cap now running in phase SELECT
-    best: Any  # index of the best one so far
-    best_value: Any  # mean loss of the best candidate so far
-    best_error: Any  # its standard error
     output: Any  # ANCHOR, LO, HI, AVERAGE or LAST: the point to return
 
 
@@ -161,7 +154,7 @@ class ProbeRecord(NamedTuple):
 class Status(NamedTuple):
     """Where an optimizer stands."""
 
-    phase: str  # "search" | "select" | "train" | "done"
+    phase: str  # "search" | "train" | "done"
     probe: int  # probes finished
     step: int  # gradients spent
     steps_left: int | None  # None: unknown horizon

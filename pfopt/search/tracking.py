@@ -35,7 +35,7 @@ come far would certify a step at which the steep ones diverge.
 
 What is returned is the average x̄ of the iterates x_t, weighted by r̄_t² t^(gamma-1) / m'_t, and gradients are taken
 between the two, at x_t + share (x̄_t − x_t): primal averaging (Defazio et al., "The Road Less Scheduled", 2024),
-which needs no decay. For convex f, exact gradients and any share in [0, 1], whatever the step sizes,
+which needs no decay. For convex f, exact gradients and any shares in [0, 1], whatever the step sizes,
 
     f(x̄_T) − f* <= (‖x_0 − x*‖² + Σ step_t² ‖g_t‖²) / (2 Σ step_t)
 
@@ -43,8 +43,11 @@ where x_t has as its weight the step that leaves it (Theorem 2 there, and the di
 outgrow the steps cost the largest ‖x_t − x*‖ in place of ‖x_0 − x*‖ (experiments/NOTES.md, "Theory"). Why these: at a
 bounded step the variance of x_t is proportional to the mean of ‖g‖², and its inverse is the weight that the mean of
 least variance has; m'_t is a mean of the latest ones, so that the average follows iterates that converge without noise
-as fast as they do. r̄_t² is small while most of the way is still to go. The weights lag by one step, and are outside the
-theorem in that. Where the last iterate is returned, share = 0 and the steps decay.
+as fast as they do. r̄_t² is small while most of the way is still to go. But no iterate weighs less than t^(gamma-1)
+alone would give it: gradients that grow, as in a valley that narrows, are no reason to stay where they were small. The
+weights lag by one step, and are outside the theorem in that. In the last part of the run the share rises
+(``schedule.interpolation``): the average of points in a curved valley lies beside it, unless gradients are taken there.
+Where the last iterate is returned, share = 0 and the steps decay.
 
 **Kinks.** Near the minimum of a hinge or absolute loss gradients keep their size, and an average stays behind the
 last iterate of a decay; so they do where they are noise, and there a decay is behind the average. The first probe tells
@@ -118,7 +121,6 @@ def begin(scopes: int, dtype: Any, xp: Any, **device: Any) -> Run:
         cuts=none,
         weight_sum=zero,
         value_sum=zero,
-        value_sq_sum=zero,
         value_count=none,
     )
 
@@ -143,7 +145,11 @@ def probe(
     run = run._replace(
         step=run.step + counts, grad_sq=xp.where(alive, run.grad_sq + grad_sq, run.grad_sq), bad=bad
     )
-    run = _add_value(run, value, alive, xp)
+    if value is not None:
+        run = run._replace(
+            value_sum=run.value_sum + xp.where(alive, value, xp.zeros_like(value)),
+            value_count=run.value_count + alive,
+        )
     return run, Move(alive, xp.zeros_like(alive), step_size + xp.zeros_like(grad_sq), weight)
 
 
@@ -177,7 +183,7 @@ def track(
         length: gradients of the whole run.
         noise_sq: shape=(); while ‖g‖² is above it, steps decay whatever the schedule.
         schedule: "linear" or "constant", of the step size itself.
-        gamma: shape=(), >= 0; the average's weights are r̄_t² t^(gamma-1) / m'_t.
+        gamma: >= 0; the average's weights are r̄_t² t^(gamma-1) / m'_t, and at least as if t^(gamma-1).
         xp: array namespace.
     """
     finite, bad = _judge(run, grad_sq, value, counts, PATIENCE, xp)
@@ -213,9 +219,9 @@ def track(
     share = xp.minimum(share, xp.full_like(share, HEAVIEST * xp.finfo(share.dtype).max))
     weight_sum = xp.where(go, run.weight_sum + share, run.weight_sum)
     one = xp.ones_like(weight_sum)
-    weight = xp.where(weight_sum > 0, share / _positive(weight_sum, xp), one) * go
+    weight = xp.where(weight_sum > 0, share / _positive(weight_sum, xp), one)
+    weight = xp.maximum(weight, gamma / _positive(age + gamma, xp)) * go
 
-    run = _add_value(run, value, go & (2 * run.step >= length), xp)
     step = run.step + counts
     run = run._replace(
         step=step,
@@ -270,7 +276,12 @@ def remeasured(run: Run, single: Single, grad_sq: Any, metric_sq: Any, xp: Any) 
 
 
 def moved(
-    run: Run, move: Move, distance_sq: Any, xp: Any, away: tuple[Any, Any] | None = None
+    run: Run,
+    move: Move,
+    distance_sq: Any,
+    xp: Any,
+    away_sq: Any = None,
+    away_product: Any = None,
 ) -> tuple[Run, Any]:
     """Measure the displacement after a move; the second value says whether the kernel may keep the new point.
 
@@ -279,7 +290,8 @@ def moved(
         move: what ``probe`` or ``track`` answered.
         distance_sq: shape=(1 + scopes,), ‖x − x_0‖² after the move.
         xp: array namespace.
-        away: ``away_sq`` and ``away_product`` after the move, where coordinates move on their own.
+        away_sq: of ``Run``, after the move; where coordinates move on their own.
+        away_product: likewise.
     """
     finite = xp.isfinite(distance_sq[0])
     keep = move.go & finite
@@ -287,10 +299,10 @@ def moved(
         distance_sq=xp.where(keep, xp.maximum(run.distance_sq, distance_sq), run.distance_sq),
         bad=run.bad + PATIENCE * (move.go & xp.logical_not(finite)),
     )
-    if away is not None:
+    if away_sq is not None:
         run = run._replace(
-            away_sq=xp.where(keep, away[0], run.away_sq),
-            away_product=xp.where(keep, away[1], run.away_product),
+            away_sq=xp.where(keep, away_sq, run.away_sq),
+            away_product=xp.where(keep, away_product, run.away_product),
         )
     return run, keep
 
@@ -306,13 +318,6 @@ def noise_sq(run: Run, step_size: Any, xp: Any) -> Any:
     found = (count * run.grad_sq[0] - sum_sq) / (count * (count - 1))
     told = (run.bad == 0) & (found <= NEARLY_EXACT * mean_sq)
     return xp.where(told, xp.maximum(found, ROUNDING * mean_sq), xp.inf)
-
-
-def mean_value(run: Run, xp: Any) -> tuple[Any, Any]:
-    """Mean loss over what was summed and its standard error; NaN where no loss was given."""
-    n = xp.where(run.value_count > 0, run.value_count, xp.nan)
-    mean = run.value_sum / n
-    return mean, xp.sqrt(xp.maximum(run.value_sq_sum / n - mean * mean, 0.0) / n)
 
 
 def real(count: Any, run: Run, xp: Any) -> Any:
@@ -342,14 +347,3 @@ def _judge(run: Run, grad_sq: Any, value: Any, counts: Any, patience: int, xp: A
         finite = finite & xp.isfinite(value)
     bad = xp.where(finite & (run.bad < patience), xp.zeros_like(run.bad), run.bad + xp.logical_not(finite))
     return finite, xp.where(counts, bad, run.bad)
-
-
-def _add_value(run: Run, value: Any, counts: Any, xp: Any) -> Run:
-    if value is None:
-        return run
-    value = xp.where(counts, value, xp.zeros_like(value))
-    return run._replace(
-        value_sum=run.value_sum + value,
-        value_sq_sum=run.value_sq_sum + value * value,
-        value_count=run.value_count + counts,
-    )

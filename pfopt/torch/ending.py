@@ -61,7 +61,7 @@ def _lay_out(bundle: Bundle, config: Config, following: State, verdict: Verdict)
         kernels.copy(bundle.slot(SLOTS[following.output]), bundle.points)
     if verdict.reanchor:
         kernels.copy(bundle.points, bundle.slot("anchor"))
-    if plans.averages(config) and following.phase in (Phase.SELECT, Phase.TRAIN):
+    if plans.averages(config) and following.phase == Phase.TRAIN:
         kernels.copy(bundle.points, bundle.slot("average"))
     if config.plan == "certified" and config.schedule == "linear":
         kernels.zero(bundle.slot("grad_sum"))
@@ -72,5 +72,5 @@ def _lay_out_buffers(work: Work, state: State, following: State, verdict: Verdic
     """Put the caller's buffers back where a run restarts; keep them where a new anchor is set."""
     if verdict.reanchor:
         kernels.copy(work.buffers, work.search["buffers"])
-    elif state.phase in (Phase.SEARCH, Phase.SELECT):
+    elif state.phase == Phase.SEARCH:
         kernels.copy(work.search["buffers"], work.buffers)

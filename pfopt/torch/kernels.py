@@ -118,16 +118,6 @@ def direction(bundle: Bundle, points: Tensor, weight_decay: float = 0.0, maximiz
     return grad.add(points, alpha=weight_decay) if weight_decay else grad
 
 
-def extrapolated(points: Tensor, average: Tensor, share: float) -> Tensor:
-    """The iterates z behind the points y = z + share (x̄ − z)."""
-    return torch.lerp(points, average, share / (share - 1)) if share else points
-
-
-def interpolated(iterates: Tensor, average: Tensor, share: float) -> Tensor:
-    """The points y = z + share (x̄ − z)."""
-    return torch.lerp(iterates, average, share) if share else iterates
-
-
 def lerp(average: Tensor, points: Tensor, weight: Tensor) -> Tensor:
     """The average x̄ + w (x − x̄); exactly x̄ at w = 0 and exactly x at w = 1, all being finite."""
     return torch.lerp(average, points, weight.to(average))

@@ -32,16 +32,17 @@ class ParameterFreeSGD(Optimizer):
 
     .. math::
         v_t = m v_{t-1} + (1-m) g_t, \qquad
-        z_{t+1} = z_t - \min\Big(\tfrac{c \max(r^*/10,\, \bar r_t)}{\sqrt{t\, m_t}},\, \eta_{\max}\Big) v_t
+        z_{t+1} = z_t - \min\Big(\tfrac{c \max(r^*,\, \bar r_t)}{\sqrt{t\, m_t}},\, \eta_{\max}\Big) v_t
 
     with :math:`\bar r_t` the largest displacement from the anchor, :math:`m_t` the mean of the recent
     :math:`\|g\|^2`, and :math:`\eta_{\max}` four times the step size found, or more where the run certifies
-    more (``pfopt.search.tracking``). Gradients are taken at :math:`y_t = z_t + \tfrac23 (\bar x_t - z_t)`,
-    which the parameters hold; the average :math:`\bar x_t` of the iterates is returned: when the budget ends
-    the parameters hold it. Plan ``"certified"`` is the paper's Algorithm 1 as it stands.
+    more (``pfopt.search.tracking``). Gradients are taken at :math:`y_t = z_t + \beta_t (\bar x_t - z_t)`,
+    which the parameters hold, with :math:`\beta_t = \tfrac23`, and up to 0.9 in the end; the average
+    :math:`\bar x_t` of the iterates is returned: when the budget ends the parameters hold it. Plan ``"certified"`` is the paper's Algorithm 1 as it stands.
 
     ``zero_grad(); loss.backward(); step()`` is all it takes. Where the loss is passed as well,
-    ``step(loss=loss)`` or ``step(closure)``, it chooses between caps of the step size.
+    ``step(loss=loss)`` or ``step(closure)``, one that is not finite counts as a gradient that is not, and
+    ``history()`` has the probes' mean losses. No step size depends on them.
 
     Args:
         params: iterable of parameters, of ``(name, parameter)`` pairs or of dicts defining parameter groups.

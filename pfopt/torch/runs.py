@@ -155,9 +155,10 @@ def _latch(work: Work, gradient: Gradient) -> None:
 
 
 def _train(work: Work, gradient: Gradient, state: State, run: Run) -> Run:
-    """One gradient of the long run, or of a candidate of it."""
+    """One gradient of the long run."""
     options, search = work.options, work.search
     age = tracking.real(run.step - run.origin, run, torch)
+    share = plans.interpolation(work.config, state, run, torch)
     run, move, single = tracking.track(
         run,
         *gradient,
@@ -175,35 +176,45 @@ def _train(work: Work, gradient: Gradient, state: State, run: Run) -> Run:
     )
     search["step_size"].copy_(move.steps[0])
     steps = scopes.step_sizes(options["scope"], move.steps, work.bundles)
+    shares = share, plans.interpolation(work.config, state, run, torch)
     measured = [
-        _glide(work, bundle, step, move, single, age)
+        _glide(work, bundle, step, move, single, age, shares)
         for bundle, step in zip(work.bundles, steps, strict=True)
     ]
     reaches, squares, gaps, products = map(list, zip(*measured, strict=True))
     kernels.select(move.explode, search["buffers"], work.buffers)
-    away = None
+    away: tuple[Tensor, ...] = ()
     if work.coordinates:
         run = tracking.remeasured(run, single, gradient.sq, work.by_scope(squares, 1), torch)
-        away = work.by_scope(gaps, 0)[0], work.by_scope(products, 0)[0]
+        away = torch.cat(gaps).sum(), torch.cat(products).sum()
     rates = [work.groups[bundle.group]["lr"] for bundle in work.bundles]
     steps = [step * rate for step, rate in zip(steps, rates, strict=True)]
-    return tracking.moved(run, move, work.reach_sq(reaches, steps, move), torch, away)[0]
+    return tracking.moved(run, move, work.reach_sq(reaches, steps, move), torch, *away)[0]
 
 
 def _glide(
-    work: Work, bundle: Bundle, steps: Tensor, move: Move, single: Single, age: Tensor
+    work: Work,
+    bundle: Bundle,
+    steps: Tensor,
+    move: Move,
+    single: Single,
+    age: Tensor,
+    shares: tuple[Tensor, Tensor],
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Move a bundle by the steps of its tensors, shape=() or (tensors,), or of its coordinates where these are larger.
+
+    The points are y = z + share (x̄ − z), and what moves is z; ``shares`` are those before and after the move.
 
     Returns:
         ‖x − x_0‖² after the move and, where coordinates move on their own, ‖g‖², shape=(tensors,) each, in the
         metric in which the tensors moved; then ‖x − x_0‖² itself, and weighted by the mean squares of gradients.
     """
-    rate, share = work.groups[bundle.group]["lr"], plans.interpolation(work.config)
+    rate = work.groups[bundle.group]["lr"]
     like, scalar, averages = bundle.points, move.weight, plans.averages(work.config)
     points, anchor = kernels.joined(like), bundle.whole("anchor")
     average = bundle.whole("average") if averages else points
-    iterates = kernels.extrapolated(points, average, share)
+    before, after = (share.to(points) for share in shares)
+    iterates = kernels.lerp(points, average, before / (before - 1)) if work.config.primal else points
     gradient = work.direction(bundle, points)
     move, single, steps = _beside(points, move), _beside(points, single), steps.to(points)
     direction = _with_momentum(work, bundle, gradient, move.go, age.to(points))
@@ -226,8 +237,8 @@ def _glide(
     if averages:
         average = kernels.lerp(average, iterates, move.weight)
         kernels.store(average, bundle.slot("average"))
-    new = kernels.interpolated(iterates, average, share)
-    kernels.store(torch.where(move.go | move.explode, new, points), like)
+    new = kernels.lerp(iterates, average, after) if work.config.primal else iterates
+    kernels.store(torch.where(move.go | move.explode | (before != after), new, points), like)
     kernels.write_back(bundle)
     return reach_sq, metric_sq, gaps, products
 

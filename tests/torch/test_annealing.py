@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from pfopt.search.schedule import INTERPOLATION
+from pfopt.search.schedule import INTERPOLATION, LAST_INTERPOLATION
 from pfopt.torch import ParameterFree, ParameterFreeSGD
 
 BUDGET = 400
@@ -32,15 +32,25 @@ def test_gradients_are_taken_between_the_iterate_and_the_average() -> None:
     while optimizer.status().phase != "train":
         param.grad = param.detach() - TARGET + torch.randn(3, generator=noise, dtype=torch.float64)
         optimizer.step()
-    for _ in range(50):
-        average = optimizer.state[param]["average"]
-        z = param.detach() + INTERPOLATION / (1 - INTERPOLATION) * (param.detach() - average)
-        grad = param.detach() - TARGET + torch.randn(3, generator=noise, dtype=torch.float64)
-        param.grad = grad.clone()
-        optimizer.step()
-        z -= optimizer.status().step_size * grad
+    length = optimizer.status().steps_left
+    assert length is not None
+    for step in range(length - 1):
+        before, share = (
+            INTERPOLATION + (LAST_INTERPOLATION - INTERPOLATION) * max(0.0, 1 - (1 - taken / length) / 0.2)
+            for taken in (step, step + 1)
+        )
+        average = optimizer.state[param]["average"].clone()
+        z = param.detach() + before / (1 - before) * (param.detach() - average)
+        if 3 * step == 2 * length or step == length - 9:
+            param.grad = torch.full_like(param, torch.nan)  # refused, and z stays where it was
+            optimizer.step()
+        else:
+            grad = param.detach() - TARGET + torch.randn(3, generator=noise, dtype=torch.float64)
+            param.grad = grad.clone()
+            optimizer.step()
+            z -= optimizer.status().step_size * grad
         after = optimizer.state[param]["average"]
-        torch.testing.assert_close(param.detach(), z + INTERPOLATION * (after - z), rtol=1e-9, atol=1e-12)
+        torch.testing.assert_close(param.detach(), z + share * (after - z), rtol=1e-9, atol=1e-12)
 
 
 def test_units_of_a_coordinate_matter_little() -> None:

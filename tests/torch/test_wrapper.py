@@ -70,7 +70,7 @@ def test_every_base_learns(name: str, losses: bool) -> None:
 def test_around_sgd_it_is_parameter_free_sgd_but_for_constants_and_annealing(
     plan: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(plans.CAPS, True, plans.CAPS[False])
+    monkeypatch.setitem(plans.CAP, True, plans.CAP[False])
     monkeypatch.setitem(plans.HEAD_START, True, plans.HEAD_START[False])
     one, other = model(torch.float64), model(torch.float64)
     base = torch.optim.SGD(one.parameters(), lr=0.3)
