@@ -47,9 +47,7 @@ def run(job: Job, data_dir: str | None = None) -> dict[str, object]:
 
 
 def _without_horizon(problem: Problem, setting: Setting) -> Trainer:
-    return ParameterFreeTrainer(
-        problem, setting, ParameterFreeSGD(problem.parameters(), None), with_loss=False
-    )
+    return ParameterFreeTrainer(problem, setting, ParameterFreeSGD(problem.parameters(), None))
 
 
 def main() -> None:

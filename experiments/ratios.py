@@ -29,7 +29,7 @@ from experiments.parallel import run_parallel
 from experiments.tasks.registry import make_setting, make_task
 from experiments.tasks.task import Setting, with_lanes
 
-DEFAULT_METHODS = ("pfopt", "pfopt-loss", "dog")
+DEFAULT_METHODS = ("pfopt", "dog")
 _HERE = Path(__file__).resolve().parent
 _memory = Memory(_HERE.parent / ".cache" / "experiments", verbose=0)
 

@@ -51,8 +51,8 @@ def test_smaller_gradients_weigh_more() -> None:
 
 @pytest.mark.parametrize("gamma", [0.5, 3.0])
 def test_larger_gradients_weigh_as_those_before(gamma: float) -> None:
-    run = tracking.begin(0, np.float64, np)
-    for age in range(200):
+    run, move, _ = track(tracking.begin(0, np.float64, np), 1.0, gamma=gamma)
+    for age in range(1, 200):
         run, move, _ = track(run, 1.05**age, gamma=gamma)
         assert move.weight >= gamma / (age + gamma)
     assert move.weight == pytest.approx(gamma / (199 + gamma), rel=1e-12)

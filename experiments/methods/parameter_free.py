@@ -21,18 +21,13 @@ class ParameterFreeTrainer(Trainer):
 
     recovers = True
 
-    def __init__(
-        self, problem: Problem, setting: Setting, optimizer: ParameterFreeSGD, with_loss: bool
-    ) -> None:
+    def __init__(self, problem: Problem, setting: Setting, optimizer: ParameterFreeSGD) -> None:
         super().__init__(problem, setting, optimizer)
-        self.parameter_free, self.with_loss = optimizer, with_loss
+        self.parameter_free = optimizer
 
     def step(self, loss: Tensor) -> None:
-        """A step, told the mini-batch loss or not."""
-        if self.with_loss:
-            self.parameter_free.step(loss=loss)
-        else:
-            self.parameter_free.step()
+        """A step from the gradient alone."""
+        self.parameter_free.step()
 
     @contextmanager
     def deployed(self) -> Iterator[Problem]:
@@ -56,17 +51,17 @@ class ParameterFreeTrainer(Trainer):
         return self.parameter_free.status().message
 
 
-def sgd(problem: Problem, setting: Setting, *, with_loss: bool = False, **options: Any) -> Trainer:
+def sgd(problem: Problem, setting: Setting, **options: Any) -> Trainer:
     """``ParameterFreeSGD`` at its defaults, so without the task's momentum; ``options`` go to it."""
     optimizer = ParameterFreeSGD(problem.parameters(), setting.budget, buffers=problem.buffers(), **options)
-    return ParameterFreeTrainer(problem, setting, optimizer, with_loss)
+    return ParameterFreeTrainer(problem, setting, optimizer)
 
 
-def adamw(problem: Problem, setting: Setting, *, with_loss: bool = False) -> Trainer:
+def adamw(problem: Problem, setting: Setting) -> Trainer:
     """``ParameterFree`` around ``torch.optim.AdamW`` at its defaults."""
     base = AdamW(problem.parameters())
     optimizer = ParameterFree(base, setting.budget, buffers=problem.buffers())
-    return ParameterFreeTrainer(problem, setting, optimizer, with_loss)
+    return ParameterFreeTrainer(problem, setting, optimizer)
 
 
 run_parameter_free = partial(run_torch, make=sgd)

@@ -87,13 +87,11 @@ def _optax(label: str, function: str, **options: Any) -> Method:
 
 METHODS: dict[str, Method] = {
     "pfopt": _ours("ParameterFreeSGD"),
-    "pfopt-loss": _ours("ParameterFreeSGD, losses", with_loss=True),
     "pfopt-adamw": Method("ParameterFree(AdamW)", "ours", "parameter_free", "run_parameter_free_adamw"),
     "pfopt-certified": _ours("Algorithm 1", plan="certified", schedule="constant"),
     "pfopt-certified-linear": _ours("Algorithm 1, linear decay", plan="certified", schedule="linear"),
     "pfopt-numpy": Method("pfopt.minimize", "ours", "numpy_oracle", "run_oracle", {}, ("numpy",), "lanes"),
     "pfopt-optax": _ours_optax("parameter_free_sgd (optax)"),
-    "pfopt-optax-loss": _ours_optax("parameter_free_sgd (optax), losses", with_loss=True),
     "sgd-grid": Method("SGD grid", "grid", "grid_run", "run_grid", {}, TORCH, "lanes"),
     "sgd": Method("SGD, one learning rate", "grid", "lane", "run_sgd_lane"),
     "adamw": Method("AdamW, one learning rate", "grid", "lane", "run_adamw_lane"),

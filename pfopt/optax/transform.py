@@ -226,8 +226,8 @@ def parameter_free_sgd(
     :math:`\|g\|^2`, and :math:`\eta_{\max}` four times the step size found, or more where the run certifies
     more (``pfopt.search.tracking``). Gradients are taken at :math:`y_t = z_t + \beta_t (\bar x_t - z_t)`,
     which the parameters hold, with :math:`\beta_t = \tfrac23`, and up to 0.9 in the end; the average
-    :math:`\bar x_t` of the iterates is returned. The update of the last gradient lands on the returned point; later ones are zero. Plan "certified" is Algorithm 1 of Carmon and
-    Hinder as it stands.
+    :math:`\bar x_t` of the iterates is returned. The update of the last gradient lands on the returned point;
+    later ones are zero. Plan "certified" is Algorithm 1 of Carmon and Hinder as it stands.
 
     ``update(grads, state, params)`` is all it takes. Where ``value=loss`` is passed as well, one that is not finite
     counts as a gradient that is not. No step size depends on it.

@@ -38,7 +38,8 @@ class ParameterFreeSGD(Optimizer):
     :math:`\|g\|^2`, and :math:`\eta_{\max}` four times the step size found, or more where the run certifies
     more (``pfopt.search.tracking``). Gradients are taken at :math:`y_t = z_t + \beta_t (\bar x_t - z_t)`,
     which the parameters hold, with :math:`\beta_t = \tfrac23`, and up to 0.9 in the end; the average
-    :math:`\bar x_t` of the iterates is returned: when the budget ends the parameters hold it. Plan ``"certified"`` is the paper's Algorithm 1 as it stands.
+    :math:`\bar x_t` of the iterates is returned: when the budget ends the parameters hold it. Plan
+    ``"certified"`` is the paper's Algorithm 1 as it stands.
 
     ``zero_grad(); loss.backward(); step()`` is all it takes. Where the loss is passed as well,
     ``step(loss=loss)`` or ``step(closure)``, one that is not finite counts as a gradient that is not, and

@@ -171,6 +171,13 @@ def test_all_ways_to_pass_the_loss_agree(steps: int) -> None:
     torch.testing.assert_close(snapshot(model), snapshot(by_keyword))
 
 
+def test_finite_losses_change_no_step() -> None:
+    told, _ = trained(400, feed="loss")
+    untold, optimizer = trained(400, feed="gradient")
+    assert_same(snapshot(told), snapshot(untold))
+    assert all(record.mean_value is None for record in optimizer.history())
+
+
 @pytest.mark.parametrize("kwargs", [{}, {"momentum": 0.9, "nesterov": True, "weight_decay": 0.1}])
 @pytest.mark.parametrize("maximize", [False, True])
 @pytest.mark.parametrize("foreach", [False, True])
