@@ -43,7 +43,7 @@ from pfopt.search.state import (
 SMALLEST = {"certified": 8, "train": 16}  # total_steps; below, no probe is longer than the guess is worth
 ALPHA = {"certified": 3.0, "train": 1.5}  # at 3 a short probe does not see past its noise
 FIRST_STAGE = 1024  # gradients of the first stage where the horizon is unknown; its search is the only one
-ENDLESS = 2**30  # gradients of a long run that does not decay, and so needs no horizon
+ENDLESS = 2**30  # gradients of a long run that does not decay, where the horizon is unknown
 FIRST_STEP = {"certified": 2.0**-20, "train": 2.0**-8}  # of ‖x_0‖/‖g_0‖, or of 1/‖g_0‖ at the origin
 SEARCH_SHARE = 0.25  # of the budget, at most; a search with signal ends far below it
 LENGTHENED_SHARE = 0.125  # likewise, once probes are longer: the long run's certificate mends a low root
