@@ -1,0 +1,53 @@
+"""All problems by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from experiments.names import check_names
+from experiments.unseen import functions, sequences, tabular, vision
+from experiments.unseen.problem import Problem
+
+PROBLEMS: dict[str, tuple[int, Callable[[int], Problem]]] = {  # steps of a run, and what makes it from a seed
+    "autoencoder": (1200, vision.autoencoder),
+    "vae": (1200, vision.vae),
+    "infonce": (1200, vision.infonce),
+    "vit": (700, vision.vit),
+    "deep_res_relu": (800, vision.deep_res_relu),
+    "deep_res_tanh": (800, vision.deep_res_tanh),
+    "deep_res_relu_he": (800, vision.deep_res_relu_he),
+    "cnn_bn_noise": (700, vision.cnn_bn_noise),
+    "lora": (1200, vision.lora),
+    "finetune_b8": (1500, vision.finetune_b8),
+    "lstm_adding": (1000, sequences.lstm_adding),
+    "gru_char": (900, sequences.gru_char),
+    "gpt_dropout": (800, sequences.gpt_dropout),
+    "word2vec": (1500, sequences.word2vec),
+    "matrix_fact": (1500, tabular.matrix_fact),
+    "gcn": (800, tabular.gcn),
+    "deepsets": (1200, tabular.deepsets),
+    "fm_ctr": (1500, tabular.fm_ctr),
+    "logistic_ctr": (1500, tabular.logistic_ctr),
+    "quantile": (1200, tabular.quantile),
+    "poisson": (1500, tabular.poisson),
+    "poisson_mild": (1500, tabular.poisson_mild),
+    "student_mse": (1200, tabular.student_mse),
+    "wine_raw": (1200, tabular.wine_raw),
+    "cancer_raw_mlp": (1200, tabular.cancer_raw_mlp),
+    "fourier_mlp": (1200, functions.fourier_mlp),
+    "pinn": (1000, functions.pinn),
+    "ddpm": (1500, functions.ddpm),
+    "mdn": (1200, functions.mdn),
+    "rosenbrock": (2000, functions.rosenbrock),
+    "reinforce": (1500, functions.reinforce),
+}
+
+
+def make_problem(name: str, seed: int) -> Problem:
+    """A problem at its initial weights, which depend on the seed only."""
+    check_names([name], tuple(PROBLEMS), "problem")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return PROBLEMS[name][1](seed)

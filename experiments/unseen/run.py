@@ -1,0 +1,83 @@
+"""One run of one method on one problem."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import product
+from typing import NamedTuple
+
+from torch.optim import SGD, AdamW, Optimizer
+from torch.optim.lr_scheduler import CosineAnnealingLR
+
+from experiments.unseen.problem import Problem
+from experiments.unseen.registry import PROBLEMS, make_problem
+from pfopt.torch import ParameterFree, ParameterFreeSGD
+
+OURS = ("pfopt", "pfopt-adamw")
+RATES = {
+    "sgd": (1e-4, 3.16e-4, 1e-3, 3.16e-3, 1e-2, 3.16e-2, 0.1, 0.316, 1.0, 3.16, 10.0),
+    "adamw": (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2),
+}
+MOMENTUM = 0.9  # of SGD
+
+
+class Job(NamedTuple):
+    """One run; ``learning_rate`` is None for a method that finds its own."""
+
+    problem: str
+    method: str
+    learning_rate: float | None
+    seed: int
+    steps: int
+
+
+def jobs(names: Sequence[str], seeds: Sequence[int]) -> Iterator[Job]:
+    """Every method and rate on every problem, seed by seed."""
+    planned: list[tuple[str, float | None]] = [(method, None) for method in OURS]
+    planned += [(method, rate) for method, rates in RATES.items() for rate in rates]
+    for seed, name, (method, rate) in product(seeds, names, planned):
+        yield Job(name, method, rate, seed, PROBLEMS[name][0])
+
+
+def run(job: Job) -> dict[str, object]:
+    """Training and held-out loss, before and after."""
+    problem = make_problem(job.problem, job.seed)
+    initial, _ = problem.losses()
+    if job.learning_rate is None:
+        _train_without_rate(problem, job)
+    else:
+        _train_with_rate(problem, job, job.learning_rate)
+    problem.recalibrate()
+    training, held_out = problem.losses()
+    return {**job._asdict(), "initial": initial, "training": training, "held_out": held_out}
+
+
+def _train_without_rate(problem: Problem, job: Job) -> None:
+    parameters, buffers = problem.parameters(), problem.model.buffers()
+    if job.method == "pfopt":
+        optimizer = ParameterFreeSGD(parameters, job.steps, buffers=buffers)
+    else:
+        optimizer = ParameterFree(AdamW(parameters), job.steps, buffers=buffers)
+    _train(problem, optimizer, job.steps, optimizer.step)
+    optimizer.eval()
+
+
+def _train_with_rate(problem: Problem, job: Job, rate: float) -> None:
+    if job.method == "sgd":
+        optimizer = SGD(problem.parameters(), rate, momentum=MOMENTUM)
+    else:
+        optimizer = AdamW(problem.parameters(), rate)
+    schedule = CosineAnnealingLR(optimizer, job.steps)
+
+    def step() -> None:
+        optimizer.step()
+        schedule.step()
+
+    _train(problem, optimizer, job.steps, step)
+
+
+def _train(problem: Problem, optimizer: Optimizer, steps: int, update: Callable[[], object]) -> None:
+    for step in range(steps):
+        optimizer.zero_grad()
+        problem.batch_loss(step).backward()
+        update()

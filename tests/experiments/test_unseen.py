@@ -1,0 +1,139 @@
+"""Problems that no rule was tuned on: what they are made of is the seed's alone, and what the table says of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from torch import Tensor
+
+from experiments.unseen import run as runs
+from experiments.unseen.__main__ import main
+from experiments.unseen.registry import PROBLEMS, make_problem
+from experiments.unseen.run import Job, jobs, run
+from experiments.unseen.table import conclusions, summary
+
+EXACT = ("gcn", "rosenbrock")  # no batches
+FROM_ZERO = ("logistic_ctr", "poisson", "poisson_mild")
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """As in a run; models this small are far slower on more."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def weights_and_gradients(name: str, seed: int = 0, step: int = 7) -> tuple[list[Tensor], list[Tensor]]:
+    """The initial weights, and the gradients of the batch of a step."""
+    problem = make_problem(name, seed)
+    weights = problem.parameters()
+    return [weight.detach() for weight in weights], list(
+        torch.autograd.grad(problem.batch_loss(step), weights)
+    )
+
+
+def same(first: list[Tensor], second: list[Tensor]) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_a_problem_begins_at_finite_losses_and_gradients(name: str) -> None:
+    problem = make_problem(name, 0)
+    assert problem.model.training
+    assert all(map(math.isfinite, problem.losses()))
+    assert problem.losses() == problem.losses()
+    assert problem.model.training
+    problem.batch_loss(0).backward()
+    gradients = [parameter.grad for parameter in problem.parameters()]
+    assert all(gradient is not None and gradient.isfinite().all() for gradient in gradients)
+    assert any(gradient is not None and gradient.any() for gradient in gradients)
+
+
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_weights_and_batches_are_the_seeds_whatever_ran_before(name: str) -> None:
+    torch.manual_seed(0)
+    weights, gradients = weights_and_gradients(name)
+    torch.manual_seed(1)
+    run(Job(name, "sgd", 1e-4, 1, 2))
+    again = weights_and_gradients(name)
+    assert same(weights, again[0])
+    assert same(gradients, again[1])
+    other_step, other_seed = weights_and_gradients(name, step=8), weights_and_gradients(name, seed=1)
+    assert same(gradients, other_step[1]) == (name in EXACT)
+    assert not same(gradients, other_seed[1])
+    assert same(weights, other_seed[0]) == (name in FROM_ZERO)
+
+
+def test_a_problem_is_run_by_every_method_and_reported(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(PROBLEMS, "cnn_bn_noise", (60, PROBLEMS["cnn_bn_noise"][1]))
+    monkeypatch.setattr(runs, "RATES", {"sgd": (0.1,), "adamw": (0.01,)})
+    output = tmp_path / "unseen.csv"
+    main(["--only", "cnn_bn_noise", "--seeds", "3", "--processes", "1", "--output", str(output)])
+    table = pd.read_csv(output)
+    assert sorted(table.method) == ["adamw", "pfopt", "pfopt-adamw", "sgd"]
+    assert (table.training < table.initial).all()
+    assert table.training.nunique() == 4
+    assert set(table.seed) == {3}
+    assert set(table.steps) == {60}
+    printed = capsys.readouterr().out
+    assert "cnn_bn_noise" in printed
+    assert "pfopt-adamw, of 1 problems" in printed
+
+
+def test_a_loss_that_is_not_finite_is_infinite() -> None:
+    row = run(Job("rosenbrock", "sgd", 10.0, 0, 10))
+    assert row["training"] == row["held_out"] == math.inf
+
+
+def test_whole_grids_are_planned() -> None:
+    planned = list(jobs(["vit", "gcn"], [0, 1]))
+    assert len(planned) == len(set(planned)) == 4 * (2 + 11 + 6)
+    assert planned[0] == Job("vit", "pfopt", None, 0, 700)
+
+
+def row(problem: str, method: str, rate: float | None, seed: int, training: float) -> dict[str, object]:
+    initial = {"a": 10.0, "b": 3.0}[problem]
+    return {"problem": problem, "method": method, "learning_rate": rate, "seed": seed, "initial": initial,
+            "training": training, "held_out": 2 * training}  # fmt: skip
+
+
+def test_the_table_holds_means_over_seeds_against_the_best_rate() -> None:
+    losses: dict[tuple[str, str, float | None], tuple[float, float]] = {
+        ("a", "pfopt", None): (2.0, 4.0),
+        ("a", "pfopt-adamw", None): (1.0, math.inf),
+        ("a", "sgd", 0.1): (2.0, 2.0),
+        ("a", "sgd", 1.0): (1.0, math.inf),
+        ("a", "adamw", 0.01): (4.0, 6.0),
+        ("b", "pfopt", None): (0.5, 0.5),
+        ("b", "pfopt-adamw", None): (1.01, 1.01),
+        ("b", "sgd", 0.1): (math.inf, math.inf),
+        ("b", "adamw", 0.01): (1.0, 1.0),
+    }
+    frame = pd.DataFrame([row(*key, seed, pair[seed]) for key, pair in losses.items() for seed in (0, 1)])
+    table = summary(frame)
+    assert table["pfopt"].tolist() == [3.0, 0.5]
+    assert table["pfopt held out"].tolist() == [6.0, 1.0]
+    assert table["sgd"].tolist() == [2.0, math.inf]
+    assert table["sgd rate"].tolist() == [0.1, 0.1]
+    assert table["adamw"].tolist() == [5.0, 1.0]
+    assert table["pfopt missed"].tolist() == pytest.approx([1 / 8, -0.25])
+    assert table["pfopt-adamw missed"].tolist() == pytest.approx([math.inf, 0.005])
+    assert conclusions(table) == [
+        "pfopt, of 2 problems: at or below the best sgd on 1, the best adamw on 2; more than 2% missed on 1",
+        "pfopt-adamw, of 2 problems: at or below the best sgd on 1, the best adamw on 0; more than 2% missed on 1",
+    ]
+
+
+def test_an_unknown_problem_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--only", "finetune"])
+    assert "unknown problem finetune; nearest: finetune_b8" in capsys.readouterr().err
