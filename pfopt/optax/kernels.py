@@ -142,25 +142,14 @@ def moves(directions: list[jax.Array], steps: list[jax.Array]) -> list[jax.Array
     return [scale([leaf], -step)[0] for leaf, step in zip(directions, steps, strict=True)]
 
 
-def interpolated(
-    iterates: list[jax.Array], averages: list[jax.Array], share: jax.Array, condition: jax.Array
-) -> list[jax.Array]:
-    """The points y = z + share (x̄ − z) where ``condition`` holds, the iterates z elsewhere."""
-    return _mixed(iterates, averages, share, condition)
+def interpolated(iterates: list[jax.Array], averages: list[jax.Array], share: jax.Array) -> list[jax.Array]:
+    """The points y = z + share (x̄ − z)."""
+    return add(iterates, scale(subtract(averages, iterates), share))
 
 
-def extrapolated(
-    points: list[jax.Array], averages: list[jax.Array], share: jax.Array, condition: jax.Array
-) -> list[jax.Array]:
-    """The iterates z behind points y = z + share (x̄ − z) where ``condition`` holds, the points elsewhere."""
-    return _mixed(points, averages, share / (share - 1), condition)
-
-
-def _mixed(
-    ones: list[jax.Array], others: list[jax.Array], share: jax.Array, condition: jax.Array
-) -> list[jax.Array]:
-    gaps = [b - a for a, b in zip(ones, others, strict=True)]
-    return select(condition, add(ones, scale(gaps, share)), ones)
+def extrapolated(points: list[jax.Array], averages: list[jax.Array], share: jax.Array) -> list[jax.Array]:
+    """The iterates z behind points y = z + share (x̄ − z)."""
+    return interpolated(points, averages, share / (share - 1))
 
 
 def add(leaves: list[jax.Array], others: list[jax.Array]) -> list[jax.Array]:

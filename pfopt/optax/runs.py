@@ -115,7 +115,8 @@ def _iterates(options: Options, state: ParameterFreeState, turn: Turn, gradient:
     """What moves: in the long run, the points lie between these and the average."""
     if not options.config.primal:
         return gradient.points
-    return kernels.extrapolated(gradient.points, state.average, turn.shares[0], turn.training)
+    behind = kernels.extrapolated(gradient.points, state.average, turn.shares[0])
+    return kernels.select(turn.training, behind, gradient.points)
 
 
 def _points(
@@ -124,7 +125,7 @@ def _points(
     """Where the next gradient is taken."""
     if not options.config.primal:
         return iterates
-    return kernels.interpolated(iterates, average, turn.shares[1], turn.training)
+    return kernels.select(turn.training, kernels.interpolated(iterates, average, turn.shares[1]), iterates)
 
 
 def _averaged(state: ParameterFreeState, points: list[jax.Array], weight: jax.Array) -> list[jax.Array]:

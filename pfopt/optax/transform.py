@@ -139,7 +139,8 @@ def _update(
     flat, moves = runs.take(options, flat, gradient, renew)
     flat = flat._replace(iterate=kernels.kept(leaves, kernels.add(points, moves)))
     scaled = kernels.updates(leaves, points, moves, done=state.search.phase == Phase.DONE)
-    return structure.unflatten([-update for update in scaled]), memory.unflatten(flat, state)
+    negated = [-1.0 * update for update in scaled]  # a scale(-1.0) behind it cancels that, but not a minus
+    return structure.unflatten(negated), memory.unflatten(flat, state)
 
 
 def parameter_free(

@@ -171,6 +171,15 @@ def test_the_alias_is_a_chain_as_optax_builds_its_own() -> None:
     close(train(scaled, regression(), STEPS).params, train(sgd(STEPS), regression(), STEPS).params)
 
 
+def test_the_sign_of_the_alias_costs_no_pass_of_its_own() -> None:
+    params = {"w": jnp.ones((256, 256))}
+    reads = []
+    for tx in (sgd(STEPS), pfopt.optax.scale_by_parameter_free_sgd(STEPS)):
+        costs: Any = jax.jit(tx.update).lower(params, tx.init(params), params).compile().cost_analysis()
+        reads.append(costs["bytes accessed"])
+    assert reads[0] < reads[1]  # which has to negate what is the update already
+
+
 @pytest.mark.parametrize(
     "base", [optax.scale_by_adam(), optax.scale_by_lion(), optax.trace(0.5), optax.scale_by_rms()]
 )
