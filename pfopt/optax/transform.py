@@ -139,7 +139,7 @@ def _update(
     flat, moves = runs.take(options, flat, gradient, renew)
     flat = flat._replace(iterate=kernels.kept(leaves, kernels.add(points, moves)))
     scaled = kernels.updates(leaves, points, moves, done=state.search.phase == Phase.DONE)
-    negated = [-1.0 * update for update in scaled]  # a scale(-1.0) behind it cancels that, but not a minus
+    negated = kernels.scale(scaled, -1.0)  # a scale(-1.0) behind it cancels that, but not a minus
     return structure.unflatten(negated), memory.unflatten(flat, state)
 
 
