@@ -96,6 +96,7 @@ def main() -> None:
     rows: dict[str, Factory] = {
         "train, searching": ours(SEARCHING, until="search"),
         "train, long run": ours(TRAINING, until="train"),
+        "long run, fused": ours(TRAINING, until="train", fused=True),
         "with momentum": ours(TRAINING, until="train", momentum=MOMENTUM),
         'scope "tensor"': ours(TRAINING, until="train", scope="tensor"),
         "certified": ours(SEARCHING, until="search", plan="certified"),

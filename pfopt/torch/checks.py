@@ -1,6 +1,7 @@
 """Checks of what a caller passes in: each message names the argument, what is allowed and what came."""
 
 from collections.abc import Iterable
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -23,8 +24,11 @@ def options(defaults: dict[str, Any]) -> None:
     for name in ("nesterov", "maximize", "capturable"):
         if not isinstance(defaults[name], bool):
             raise TypeError(f"{name} must be True or False, got {defaults[name]!r}")
-    if not (defaults["foreach"] is None or isinstance(defaults["foreach"], bool)):
-        raise TypeError(f"foreach must be True, False or None, got {defaults['foreach']!r}")
+    for name in ("foreach", "fused"):
+        if not (defaults[name] is None or isinstance(defaults[name], bool)):
+            raise TypeError(f"{name} must be True, False or None, got {defaults[name]!r}")
+    if defaults["foreach"] and defaults["fused"]:
+        raise ValueError("fused must not be True where foreach is, got foreach=True and fused=True")
     if isinstance(average, str):
         if average not in ("auto", "last"):
             raise ValueError(f"average must be 'auto', 'last' or a number gamma >= 0, got {average!r}")
@@ -40,6 +44,17 @@ def options(defaults: dict[str, Any]) -> None:
                 '"auto", '
                 f"got momentum={momentum!r}, scope={scope!r}, average={average!r}"
             )
+
+
+@cache
+def compiles(device: torch.device) -> None:
+    """``torch.compile`` works on the device, with whatever compiler it needs."""
+    try:
+        torch.compile(torch.neg)(torch.ones(2, device=device))
+    except Exception as error:
+        raise RuntimeError(
+            f"fused=True needs torch.compile, which does not work here on {device}: {error}"
+        ) from error
 
 
 def group(given: dict[str, Any], defaults: dict[str, Any]) -> None:

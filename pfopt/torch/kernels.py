@@ -15,6 +15,8 @@ from torch.nn import Parameter
 
 HALF = (torch.float16, torch.bfloat16)
 FULL = {"cpu": 2**18, "cuda": 2**24}  # entries of a full bundle: what a cache holds; what a call is worth
+LARGE = {"cpu": 2**16, "cuda": 2**20}  # entries of a tensor for which a compiled call is worth while
+PLAIN = (Tensor, Parameter)  # a DTensor is neither joined nor cut, nor compiled for
 
 
 class Bundle(NamedTuple):
@@ -26,6 +28,11 @@ class Bundle(NamedTuple):
     points: list[Tensor]  # the iterate: the parameters themselves, or float32 copies of half-precision ones
     grads: list[Tensor]  # dense; empty where there are none, as of all or of none of the tensors
     states: list[dict[str, Tensor]]
+
+    @property
+    def kind(self) -> tuple[torch.device, torch.dtype]:
+        """Where the points are, and what."""
+        return self.points[0].device, self.points[0].dtype
 
     def slot(self, name: str) -> list[Tensor]:
         """The state tensors of that name."""
@@ -50,15 +57,26 @@ def gather(
     state_of: Callable[[Tensor], dict[str, Tensor]],
     grad_of: Callable[[Tensor], Tensor | None],
     *,
-    foreach: bool,
+    together: bool,
+    apart: dict[str, int] | None = None,
 ) -> list[Bundle]:
-    """The bundles of all parameters; with ``foreach=False`` every tensor is a bundle of its own."""
+    """The bundles of all parameters.
+
+    Args:
+        groups: of parameters.
+        state_of: the state tensors of one.
+        grad_of: its gradient, if it has one.
+        together: whether tensors may share a bundle or be cut; otherwise each is a bundle of its own.
+        apart: by type of device, entries from which a tensor is a bundle of its own all the same.
+    """
     bundles: list[Bundle] = []
     params = [(index, param) for index, group in enumerate(groups) for param in group["params"]]
     room: dict[Any, tuple[Bundle, int]] = {}
     for place, (index, param) in enumerate(params):
-        plain = foreach and type(param) in (Tensor, Parameter)  # a DTensor is neither joined nor cut
-        full = FULL.get(param.device.type, FULL["cuda"]) if plain else param.numel()
+        plain = together and type(param) in PLAIN
+        if apart is not None:
+            plain = plain and param.numel() < _by_device(apart, param)
+        full = _by_device(FULL, param) if plain else param.numel()
         for piece in _pieces(param, grad_of(param), state_of(param), full):
             key = (index, param.device, param.dtype, not piece.grads) if plain else place
             bundle, entries = room.get(key, (None, 0))
@@ -72,6 +90,29 @@ def gather(
             bundle.grads.extend(piece.grads)
             bundle.states.append(piece.state)
     return bundles
+
+
+def alone(bundle: Bundle) -> Bundle | None:
+    """A bundle of one large plain tensor, as a vector where it can be one and without its place; None for any other.
+
+    What differs between two of them is their size alone, so that a compiled function need not be compiled again.
+    """
+    point = bundle.points[0]
+    if len(bundle.points) > 1 or not bundle.grads or type(bundle.params[0]) not in PLAIN:
+        return None
+    if point.numel() < _by_device(LARGE, point):
+        return None
+    held = [bundle.params[0], point, bundle.grads[0], *bundle.states[0].values()]
+    if all(tensor.is_contiguous() for tensor in held):
+        held = [tensor.detach().view(-1) for tensor in held]
+        for tensor in held:
+            torch._dynamo.maybe_mark_dynamic(tensor, 0)
+    param, point, grad, *state = held
+    return Bundle(0, [], [param], [point], [grad], [dict(zip(bundle.states[0], state, strict=True))])
+
+
+def _by_device(sizes: dict[str, int], tensor: Tensor) -> int:
+    return sizes.get(tensor.device.type, sizes["cuda"])
 
 
 def _pieces(param: Tensor, grad: Tensor | None, state: dict[str, Tensor], full: int) -> Iterator[Piece]:
@@ -152,6 +193,8 @@ def norms_sq(vector: Tensor, like: Sequence[Tensor], scalar: Tensor) -> Tensor:
 
 def sums(vector: Tensor, like: Sequence[Tensor], scalar: Tensor) -> Tensor:
     """The sums of entries >= 0 of each tensor, in the dtype of ``scalar``."""
+    if len(like) == 1:
+        return _whole(vector.sum()).reshape(1).to(scalar)
     return _norms(_split(vector, like), 1, scalar)
 
 

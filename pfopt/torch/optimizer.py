@@ -68,12 +68,15 @@ class ParameterFreeSGD(Optimizer):
             "tensor", or "auto", the largest step size of the whole, the tensor and the single coordinate.
             Plan "certified" is always global.
         foreach: ``False`` handles tensors one by one; otherwise a group is handled at once.
+        fused: ``True`` moves large tensors of the long run by a kernel that ``torch.compile`` makes of the same
+            code, at its first step; up to rounding the run is the same.
         capturable: allow ``step()`` inside a CUDA graph during the long run; status() or eval() after the
             replays brings the host up to date.
         buffers: tensors such as ``model.buffers()`` that are put back whenever a probe restarts.
 
     Raises:
         TypeError, ValueError: an argument is wrong; the message names it, what is allowed and what came.
+        RuntimeError: ``fused=True``, and ``torch.compile`` does not work here.
 
     Note:
         Gradients that are absent, or exactly zero before the first one that is not, spend nothing. A probe
@@ -98,6 +101,7 @@ class ParameterFreeSGD(Optimizer):
         average: str | float = "auto",
         scope: str = "auto",
         foreach: bool | None = None,
+        fused: bool | None = None,
         capturable: bool = False,
         buffers: Iterable[Tensor] | None = None,
     ) -> None:
@@ -115,6 +119,7 @@ class ParameterFreeSGD(Optimizer):
             "average": average,
             "scope": scope,
             "foreach": foreach,
+            "fused": fused,
             "capturable": capturable,
             "differentiable": False,
         }
@@ -122,6 +127,9 @@ class ParameterFreeSGD(Optimizer):
         checks.hyperparameters(defaults)
         self._buffers = checks.buffers(buffers)
         super().__init__(params, defaults)
+        if fused:
+            for device in {param.device for group in self.param_groups for param in group["params"]}:
+                checks.compiles(device)
 
     # ---------------------------------------------------------------- torch's own contract
 
@@ -296,14 +304,21 @@ class ParameterFreeSGD(Optimizer):
         return options["plan"] == "train" and options["scope"] == "auto" and not self._based
 
     def _bundles(self, grad_of: Callable[[Tensor], Tensor | None] = _grad) -> list[kernels.Bundle]:
-        config, options = self._config(), self.param_groups[0]
+        config, options, search = self._config(), self.param_groups[0], self._search()
         momentum, coordinates = any(group["momentum"] for group in self.param_groups), self._by_coordinate()
 
         def state_of(param: Tensor) -> dict[str, Tensor]:
             state = self.state[param]
             return memory.fill_param_state(state, param, config, momentum=momentum, coordinates=coordinates)
 
-        return kernels.gather(self.param_groups, state_of, grad_of, foreach=options["foreach"] is not False)
+        fuses = options["fused"] and search is not None and search["state"]["phase"] == Phase.TRAIN
+        return kernels.gather(
+            self.param_groups,
+            state_of,
+            grad_of,
+            together=options["foreach"] is not False,
+            apart=kernels.LARGE if fuses else None,
+        )
 
     def _swap(self, slot: str) -> None:
         if slot:

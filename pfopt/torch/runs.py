@@ -11,8 +11,9 @@ from pfopt.search import plan as plans
 from pfopt.search import schedule as schedules
 from pfopt.search import tracking
 from pfopt.search.state import Config, Phase, Run, State
-from pfopt.search.tracking import Move, Single
+from pfopt.search.tracking import Move
 from pfopt.torch import kernels, memory, pairing, scopes
+from pfopt.torch.glide import Measured, Moment, Rule, compiled, glide
 from pfopt.torch.kernels import Bundle
 from pfopt.torch.pairing import Pairing
 
@@ -175,10 +176,12 @@ def _train(work: Work, gradient: Gradient, state: State, run: Run) -> Run:
         xp=torch,
     )
     search["step_size"].copy_(move.steps[0])
+    moment = Moment(move, single, age, share, plans.interpolation(work.config, state, run, torch))
+    points = {bundle.kind: bundle.points[0] for bundle in work.bundles}
+    moments = {kind: _beside(some, moment) for kind, some in points.items()}
     steps = scopes.step_sizes(options["scope"], move.steps, work.bundles)
-    shares = share, plans.interpolation(work.config, state, run, torch)
     measured = [
-        _glide(work, bundle, step, move, single, age, shares)
+        _glide(work, bundle, step, moments[bundle.kind], move.weight)
         for bundle, step in zip(work.bundles, steps, strict=True)
     ]
     reaches, squares, gaps, products = map(list, zip(*measured, strict=True))
@@ -192,86 +195,24 @@ def _train(work: Work, gradient: Gradient, state: State, run: Run) -> Run:
     return tracking.moved(run, move, work.reach_sq(reaches, steps, move), torch, *away)[0]
 
 
-def _glide(
-    work: Work,
-    bundle: Bundle,
-    steps: Tensor,
-    move: Move,
-    single: Single,
-    age: Tensor,
-    shares: tuple[Tensor, Tensor],
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Move a bundle by the steps of its tensors, shape=() or (tensors,), or of its coordinates where these are larger.
-
-    The points are y = z + share (x̄ − z), and what moves is z; ``shares`` are those before and after the move.
-
-    Returns:
-        ‖x − x_0‖² after the move and, where coordinates move on their own, ‖g‖², shape=(tensors,) each, in the
-        metric in which the tensors moved; then ‖x − x_0‖² itself, and weighted by the mean squares of gradients.
-    """
-    rate = work.groups[bundle.group]["lr"]
-    like, scalar, averages = bundle.points, move.weight, plans.averages(work.config)
-    points, anchor = kernels.joined(like), bundle.whole("anchor")
-    average = bundle.whole("average") if averages else points
-    before, after = (share.to(points) for share in shares)
-    iterates = kernels.lerp(points, average, before / (before - 1)) if work.config.primal else points
-    gradient = work.direction(bundle, points)
-    move, single, steps = _beside(points, move), _beside(points, single), steps.to(points)
-    direction = _with_momentum(work, bundle, gradient, move.go, age.to(points))
-
-    if work.coordinates:
-        steps = steps.clamp(min=torch.finfo(points.dtype).tiny)
-        taken, recent_sq = _coordinate_steps(work, bundle, iterates - anchor, gradient, steps, single)
-        new = kernels.stepped(iterates, direction * taken, rate)
-        metric_sq = kernels.sums(gradient.square().mul_(taken), like, scalar) / steps.to(scalar)
-        gap_sq = (new - anchor).square_()
-        gaps, products = (kernels.sums(x, like, scalar) for x in (gap_sq, recent_sq.mul(gap_sq)))
-        reach_sq = kernels.sums(gap_sq.div_(taken), like, scalar) * steps.to(scalar)
-    else:
-        new = kernels.stepped(iterates, kernels.scaled(direction, steps, like), rate)
-        reach_sq = kernels.norms_sq(new - anchor, like, scalar)
-        metric_sq = gaps = products = scalar  # not wanted
-
-    keep = move.go & torch.isfinite(reach_sq.sum()).to(points.device)
-    iterates = kernels.lerp(torch.where(keep, new, iterates), anchor, move.explode)
-    if averages:
-        average = kernels.lerp(average, iterates, move.weight)
-        kernels.store(average, bundle.slot("average"))
-    new = kernels.lerp(iterates, average, after) if work.config.primal else iterates
-    kernels.store(torch.where(move.go | move.explode | (before != after), new, points), like)
-    kernels.write_back(bundle)
-    return reach_sq, metric_sq, gaps, products
-
-
-def _coordinate_steps(
-    work: Work, bundle: Bundle, displacement: Tensor, gradient: Tensor, steps: Tensor, single: Single
-) -> tuple[Tensor, Tensor]:
-    """The step size of each coordinate, at least that of its tensor, and the mean square of its gradients so far."""
-    recent_sq = bundle.whole("recent_sq")
-    if bundle.grads:
-        mean = kernels.lerp(recent_sq, gradient.square(), single.share)
-        recent_sq = torch.where(single.share > 0, mean, recent_sq)
-        kernels.store(recent_sq, bundle.slot("recent_sq"))
-    own = tracking.coordinate_steps(single, displacement, recent_sq, work.coordinates, torch)
-    return kernels.bounded(own, steps, tracking.COORDINATE_RANGE, bundle.points), recent_sq
-
-
-def _with_momentum(work: Work, bundle: Bundle, gradient: Tensor, go: Tensor, age: Tensor) -> Tensor:
-    """The direction v = m v + (1 − m) g, or (1 − m) g + m v for Nesterov; zero where there is no gradient."""
-    momentum, nesterov = (work.groups[bundle.group][name] for name in ("momentum", "nesterov"))
-    if not (momentum and bundle.grads):
-        return gradient
-    velocity = bundle.whole("momentum_buffer")
-    decay = momentum * (age > 0).to(velocity)  # 0 at the first gradient of a stretch
-    velocity = torch.where(go, (decay * velocity).add(gradient, alpha=1 - momentum), velocity)
-    kernels.store(velocity, bundle.slot("momentum_buffer"))
-    return (momentum * velocity).add(gradient, alpha=1 - momentum) if nesterov else velocity
+def _glide(work: Work, bundle: Bundle, steps: Tensor, moment: Moment, scalar: Tensor) -> Measured:
+    """Move a bundle: compiled, where that is wanted and worth while."""
+    group, config = work.groups[bundle.group], work.config
+    own = {name: group[name] for name in ("lr", "momentum", "nesterov", "weight_decay", "maximize")}
+    averages = plans.averages(config)
+    rule = Rule(**own, averages=averages, primal=config.primal, coordinates=work.coordinates)
+    alone = kernels.alone(bundle) if group["fused"] else None
+    if alone is None:
+        return glide(bundle, rule, steps, moment, scalar)
+    return compiled()(alone, rule, steps, moment, scalar)
 
 
 def _beside(points: Tensor, record: Any) -> Any:
     """The record's tensors on the device of ``points``, numbers in their dtype: float64 would win over a 0-dim x."""
 
     def moved(value: Any) -> Any:
+        if isinstance(value, tuple):
+            return _beside(points, value)
         if not isinstance(value, Tensor):
             return value
         return value.to(points) if value.is_floating_point() else value.to(points.device)

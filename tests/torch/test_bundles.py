@@ -68,6 +68,6 @@ def test_pieces_of_a_base_move_as_their_tensors_do(monkeypatch: pytest.MonkeyPat
 def test_a_bundle_is_no_longer_than_full(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(kernels.FULL, "cpu", 10)
     param = Parameter(torch.zeros(33))
-    bundles = kernels.gather([{"params": [param]}], lambda _: {}, lambda param: param.grad, foreach=True)
+    bundles = kernels.gather([{"params": [param]}], lambda _: {}, lambda param: param.grad, together=True)
     assert [bundle.points[0].numel() for bundle in bundles] == [10, 10, 10, 3]
     assert all(bundle.points[0].data_ptr() >= param.data_ptr() for bundle in bundles)

@@ -64,6 +64,8 @@ BAD_ARGUMENTS: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"maximize": None}, TypeError, "maximize .*True or False.* None"),
     ({"capturable": "no"}, TypeError, "capturable .*True or False.* 'no'"),
     ({"foreach": "yes"}, TypeError, "foreach .*True, False or None.* 'yes'"),
+    ({"fused": 1}, TypeError, "fused .*True, False or None.* 1"),
+    ({"foreach": True, "fused": True}, ValueError, "fused .*foreach=True and fused=True"),
     ({"plan": "certified", "total_steps": None}, ValueError, "total_steps .*certified.*None"),
     ({"plan": "certified", "momentum": 0.5}, ValueError, r"certified.*momentum.*0\.5"),
     # buffers

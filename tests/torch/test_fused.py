@@ -1,0 +1,91 @@
+"""``fused=True``: the long run's moves of large tensors, compiled."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch._dynamo.testing import CompileCounter
+from torch.nn import Parameter
+
+from pfopt.torch import ParameterFreeSGD, checks, glide, kernels
+from tests.torch.test_bundles import RUNS, trained
+
+pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit")  # torch's own, at the import of its compiler
+
+
+@pytest.fixture(autouse=True)
+def every_tensor_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(kernels.LARGE, "cpu", 2)
+
+
+@pytest.fixture
+def counter(monkeypatch: pytest.MonkeyPatch) -> CompileCounter:
+    """Counts what is compiled, and runs it as it is."""
+    torch._dynamo.reset()
+    found = CompileCounter()
+    compiled = torch.compile(glide.glide, backend=found)
+    monkeypatch.setattr("pfopt.torch.runs.compiled", lambda: compiled)
+    return found
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.complex128])
+@pytest.mark.parametrize("name", ["default", "momentum", "scope of tensors", "scope of groups", "one scope"])
+def test_a_traced_move_is_the_eager_one(counter: CompileCounter, name: str, dtype: torch.dtype) -> None:
+    eager = trained(RUNS[name], dtype)
+    fused = trained({**RUNS[name], "fused": True}, dtype)
+    for one, other in zip(fused, eager, strict=True):
+        torch.testing.assert_close(one, other)
+    assert counter.frame_count > 0
+
+
+@pytest.mark.parametrize("name", ["default", "momentum"])
+def test_a_compiled_move_is_the_eager_one_up_to_rounding(name: str) -> None:
+    eager = trained(RUNS[name], torch.float64)
+    fused = trained({**RUNS[name], "fused": True}, torch.float64)
+    for one, other in zip(fused, eager, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-6)
+
+
+def stepping(sizes: list[int], steps: int, **kwargs: Any) -> ParameterFreeSGD:
+    params = [Parameter(torch.ones(size, 3)) for size in sizes]
+    optimizer = ParameterFreeSGD(params, steps, fused=True, **kwargs)
+    for step in range(steps):
+        for group in optimizer.param_groups:
+            group["lr"] = 1.0 - step / steps
+        for param in params:
+            param.grad = param.detach() + step % 3
+        optimizer.step()
+    return optimizer
+
+
+def test_one_compilation_serves_all_sizes_steps_and_rates(counter: CompileCounter) -> None:
+    stepping([2, 3, 50, 7], 100)
+    assert counter.frame_count <= 2  # at the first rate, and for all others
+
+
+def test_a_gradient_that_is_not_finite_is_refused(counter: CompileCounter) -> None:
+    param = Parameter(torch.ones(5))
+    optimizer = ParameterFreeSGD([param], 200, fused=True)
+    for step in range(200):
+        param.grad = param.detach() - 3 if step % 7 else torch.full((5,), torch.nan)
+        optimizer.step()
+    assert counter.frame_count > 0
+    torch.testing.assert_close(param.detach(), torch.full((5,), 3.0), rtol=0.0, atol=0.05)
+
+
+def test_small_tensors_are_not_compiled(monkeypatch: pytest.MonkeyPatch, counter: CompileCounter) -> None:
+    monkeypatch.setitem(kernels.LARGE, "cpu", 1000)
+    stepping([2, 3], 40)
+    assert counter.frame_count == 0
+
+
+def test_without_a_compiler_the_constructor_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(function: Any) -> Any:
+        raise OSError("no compiler")
+
+    checks.compiles.cache_clear()
+    monkeypatch.setattr(torch, "compile", refuse)
+    with pytest.raises(RuntimeError, match=r"fused=True needs torch\.compile.* on cpu: no compiler"):
+        ParameterFreeSGD([Parameter(torch.ones(2))], 100, fused=True)
