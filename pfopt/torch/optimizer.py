@@ -4,6 +4,7 @@ The class owns state and order; ``kernels`` owns the mathematics, ``pfopt.search
 Per-parameter tensors live in ``state[p]``, the controller in one dictionary of numbers and 0-dim tensors,
 ``param_groups[0]["search"]``: that is what saves, loads, pickles and copies without further code.
 """
+# pyright: reportPrivateImportUsage=false
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -172,6 +173,7 @@ class ParameterFreeSGD(Optimizer):
         if search is not None:
             checks.saved_buffers(search["buffers"], self._buffers)
 
+    @torch._disable_dynamo  # traced, it would be unrolled over all tensors: minutes; see ``fused``
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None, *, loss: Any = None) -> Any:  # type: ignore[override]
         """Take one gradient.

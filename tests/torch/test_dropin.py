@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch._dynamo.testing import CompileCounter
 from torch.optim import lr_scheduler
 
 from pfopt.torch import ParameterFreeSGD, runs
@@ -132,6 +133,25 @@ def test_compiled_model() -> None:
         (compiled(model.inputs[rows]) - model.targets[rows]).square().mean().backward()
         optimizer.step()
     assert_same(snapshot(model), snapshot(reference))
+
+
+def test_compiled_training_step() -> None:
+    reference, _ = trained(40)
+    model = Regression()
+    optimizer = ParameterFreeSGD(model.parameters(), 40)
+    counter = CompileCounter()
+
+    @torch.compile(backend=counter)
+    def train(inputs: torch.Tensor, targets: torch.Tensor) -> None:
+        optimizer.zero_grad()
+        (model(inputs) - targets).square().mean().backward()
+        optimizer.step()
+
+    for step in range(40):
+        rows = slice(8 * step % 24, 8 * step % 24 + 8)
+        train(model.inputs[rows], model.targets[rows])
+    assert_same(snapshot(model), snapshot(reference))
+    assert 0 < counter.op_count < 20  # the model and its loss
 
 
 def test_closure_is_called_once_with_gradients_enabled() -> None:
