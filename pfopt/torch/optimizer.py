@@ -70,7 +70,7 @@ class ParameterFreeSGD(Optimizer):
             Plan "certified" is always global.
         foreach: ``False`` handles tensors one by one; otherwise a group is handled at once.
         fused: ``True`` moves large tensors of the long run by a kernel that ``torch.compile`` makes of the same
-            code, at its first step; up to rounding the run is the same.
+            code, at its first step, which a CUDA graph must not capture; up to rounding the run is the same.
         capturable: allow ``step()`` inside a CUDA graph during the long run; status() or eval() after the
             replays brings the host up to date.
         buffers: tensors such as ``model.buffers()`` that are put back whenever a probe restarts.
@@ -344,5 +344,5 @@ class ParameterFreeSGD(Optimizer):
             warnings.warn(
                 f"ParameterFreeSGD: the budget of total_steps={config.total_steps} gradients is spent and "
                 "the parameters hold the returned point; this step and later ones change nothing",
-                stacklevel=5,
+                stacklevel=7,  # the line that called step(), past torch's decorators
             )
