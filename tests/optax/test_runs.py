@@ -105,6 +105,8 @@ def test_zeros_before_the_first_gradient_spend_nothing_and_later_ones_do(name: s
         params, state = zero(params, state)
     assert pfopt.optax.status(state).step == 0
     for turn in range(32):
+        if turn >= 16 and pfopt.optax.status(state).phase == "done":
+            break  # plan certified may be done earlier; by rounding, which depends on the machine
         assert pfopt.optax.status(state).step == turn
         params, state = (zero if turn % 3 == 2 else step)(params, state)
         assert all_finite(params)
