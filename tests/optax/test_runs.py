@@ -97,16 +97,15 @@ def test_powers_of_two_on_the_objective_change_nothing(name: str, power: int) ->
 
 @pytest.mark.parametrize("name", list(PLANS))
 def test_zeros_before_the_first_gradient_spend_nothing_and_later_ones_do(name: str) -> None:
-    tx = sgd(32, **PLANS[name])
+    total = 128  # in a probe of 4, which 64 would have, 3 that are not zero stand at alpha = 3: rounding decides
+    tx = sgd(total, **PLANS[name])
     step = jax.jit(stepper(tx))
     zero = jax.jit(stepper(tx, fault=lambda grads: optax.tree.zeros_like(grads)))
     params, state = regression(), tx.init(regression())
     for _ in range(40):
         params, state = zero(params, state)
     assert pfopt.optax.status(state).step == 0
-    for turn in range(32):
-        if turn >= 16 and pfopt.optax.status(state).phase == "done":
-            break  # plan certified may be done earlier; by rounding, which depends on the machine
+    for turn in range(total):
         assert pfopt.optax.status(state).step == turn
         params, state = (zero if turn % 3 == 2 else step)(params, state)
         assert all_finite(params)
