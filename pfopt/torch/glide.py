@@ -1,7 +1,7 @@
 """One move of the long run, of tensors and numbers alone, so that it can be compiled.
 
-Eagerly it is some forty passes over memory, compiled it is one or two. What changes from step to step is a tensor, and
-sizes are symbols: one compilation serves all large tensors of a model, and every step.
+Eagerly it is a pass over memory for every operation, compiled it is one or two. What changes from step to step is a
+tensor, and sizes are symbols: one compilation serves all large tensors of a model, and every step.
 """
 
 from functools import cache

@@ -58,7 +58,7 @@ def gather(
     grad_of: Callable[[Tensor], Tensor | None],
     *,
     together: bool,
-    apart: dict[str, int] | None = None,
+    large_apart: bool = False,
 ) -> list[Bundle]:
     """The bundles of all parameters.
 
@@ -67,15 +67,13 @@ def gather(
         state_of: the state tensors of one.
         grad_of: its gradient, if it has one.
         together: whether tensors may share a bundle or be cut; otherwise each is a bundle of its own.
-        apart: by type of device, entries from which a tensor is a bundle of its own all the same.
+        large_apart: whether a large tensor is a bundle of its own all the same, see ``is_large``.
     """
     bundles: list[Bundle] = []
     params = [(index, param) for index, group in enumerate(groups) for param in group["params"]]
     room: dict[Any, tuple[Bundle, int]] = {}
     for place, (index, param) in enumerate(params):
-        plain = together and type(param) in PLAIN
-        if apart is not None:
-            plain = plain and param.numel() < _by_device(apart, param)
+        plain = together and type(param) in PLAIN and not (large_apart and is_large(param))
         full = _by_device(FULL, param) if plain else param.numel()
         for piece in _pieces(param, grad_of(param), state_of(param), full):
             key = (index, param.device, param.dtype, not piece.grads) if plain else place
@@ -92,17 +90,19 @@ def gather(
     return bundles
 
 
+def is_large(tensor: Tensor) -> bool:
+    """Whether a compiled call for this tensor alone is worth while."""
+    return type(tensor) in PLAIN and tensor.numel() >= _by_device(LARGE, tensor)
+
+
 def alone(bundle: Bundle) -> Bundle | None:
     """A bundle of one large plain tensor, as a vector where it can be one and without its place; None for any other.
 
     What differs between two of them is their size alone, so that a compiled function need not be compiled again.
     """
-    point = bundle.points[0]
-    if len(bundle.points) > 1 or not bundle.grads or type(bundle.params[0]) not in PLAIN:
+    if len(bundle.points) > 1 or not bundle.grads or not is_large(bundle.params[0]):
         return None
-    if point.numel() < _by_device(LARGE, point):
-        return None
-    held = [bundle.params[0], point, bundle.grads[0], *bundle.states[0].values()]
+    held = [bundle.params[0], bundle.points[0], bundle.grads[0], *bundle.states[0].values()]
     if all(tensor.is_contiguous() for tensor in held):
         held = [tensor.detach().view(-1) for tensor in held]
         for tensor in held:

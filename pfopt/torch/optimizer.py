@@ -313,13 +313,13 @@ class ParameterFreeSGD(Optimizer):
             state = self.state[param]
             return memory.fill_param_state(state, param, config, momentum=momentum, coordinates=coordinates)
 
-        fuses = options["fused"] and search is not None and search["state"]["phase"] == Phase.TRAIN
+        training = search is not None and search["state"]["phase"] == Phase.TRAIN
         return kernels.gather(
             self.param_groups,
             state_of,
             grad_of,
             together=options["foreach"] is not False,
-            apart=kernels.LARGE if fuses else None,
+            large_apart=bool(options["fused"]) and training,
         )
 
     def _swap(self, slot: str) -> None:
