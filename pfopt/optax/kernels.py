@@ -75,37 +75,25 @@ def norms_sq(leaves: list[jax.Array], scope: str, dtype: Any) -> jax.Array:
     return jnp.stack([whole, *squares] if scope != "global" else [whole])
 
 
-def weighted_sq(leaves: list[jax.Array], weights: list[jax.Array], dtype: Any) -> jax.Array:
-    """The sum of weight |x|² over each leaf, shape=(leaves,), real; weights of shape=() or that of the leaf."""
-    return sums([_abs_sq(x, dtype) * weight for x, weight in zip(leaves, weights, strict=True)], dtype)
+def holdable(gap_sq: jax.Array, x: jax.Array, param: Any) -> jax.Array:
+    """|x − x_0|² of every entry, infinite where the parameter's dtype cannot hold x."""
+    return jnp.where(jnp.isfinite(_round(x, param.dtype)), gap_sq, jnp.inf) if is_half(param) else gap_sq
 
 
-def squared_gaps(
-    points: list[jax.Array],
-    anchors: list[jax.Array],
-    weights: list[jax.Array],
-    params: list[jax.Array],
-    dtype: Any,
-) -> list[jax.Array]:
-    """Weight |x − x_0|² of every entry; infinite where the parameter's dtype cannot hold x."""
-    found = []
-    for x, x0, weight, leaf in zip(points, anchors, weights, params, strict=True):
-        gap_sq = _abs_sq(x - x0, dtype) * weight
-        if is_half(leaf):
-            gap_sq = jnp.where(jnp.isfinite(_round(x, leaf.dtype)), gap_sq, jnp.inf)
-        found.append(gap_sq)
-    return found
-
-
-def sums(leaves: list[jax.Array], dtype: Any) -> jax.Array:
-    """The sum over each leaf, shape=(leaves,)."""
-    return jnp.stack([jnp.sum(leaf) for leaf in leaves]) if leaves else jnp.zeros(0, dtype)
+def reaches_sq(points: list[jax.Array], anchors: list[jax.Array], params: list[Any], dtype: Any) -> jax.Array:
+    """‖x − x_0‖² of each leaf, shape=(leaves,), real; infinite where a parameter's dtype cannot hold x."""
+    rows = zip(points, anchors, params, strict=True)
+    return stacked([jnp.sum(holdable(_abs_sq(x - x0, dtype), x, param)) for x, x0, param in rows], dtype)
 
 
 def products(ones: list[jax.Array], others: list[jax.Array], dtype: Any) -> jax.Array:
     """The real ⟨a, b⟩ of each leaf, shape=(leaves,)."""
-    found = [_real_product(a, b, dtype) for a, b in zip(ones, others, strict=True)]
-    return jnp.stack(found) if found else jnp.zeros(0, dtype)
+    return stacked([_real_product(a, b, dtype) for a, b in zip(ones, others, strict=True)], dtype)
+
+
+def stacked(each: list[jax.Array], dtype: Any) -> jax.Array:
+    """One number of each leaf, shape=(leaves,)."""
+    return jnp.stack(each) if each else jnp.zeros(0, dtype)
 
 
 def by_scope(each: jax.Array, scope: str) -> jax.Array:
@@ -119,6 +107,15 @@ def distances_sq(points: list[jax.Array], anchors: list[jax.Array], scope: str, 
     return norms_sq([x - x0 for x, x0 in zip(points, anchors, strict=True)], scope, dtype)
 
 
+def after(leaf: jax.Array, norm_sq: jax.Array) -> jax.Array:
+    """The leaf itself; compiled for a CPU, not before ``norm_sq``, which is not negative, is known."""
+
+    def wait(leaf: jax.Array, norm_sq: jax.Array) -> jax.Array:
+        return jnp.where(norm_sq < 0, jnp.zeros_like(leaf), leaf)  # optimization_barrier orders nothing there
+
+    return lax.platform_dependent(leaf, norm_sq, cpu=wait, default=lambda leaf, _: leaf)
+
+
 def select(condition: jax.Array, yes: list[jax.Array], no: list[jax.Array]) -> list[jax.Array]:
     """``yes`` where the scalar ``condition`` holds; what is not finite in it cannot leak otherwise."""
     return [jnp.where(condition, a, b) for a, b in zip(yes, no, strict=True)]
@@ -126,7 +123,12 @@ def select(condition: jax.Array, yes: list[jax.Array], no: list[jax.Array]) -> l
 
 def scale(leaves: list[jax.Array], factor: Any) -> list[jax.Array]:
     """The product factor · leaf, in the leaf's dtype."""
-    return [jnp.asarray(factor).astype(_real_part(leaf)) * leaf for leaf in leaves]
+    return [scaled(leaf, factor) for leaf in leaves]
+
+
+def scaled(leaf: jax.Array, factor: Any) -> jax.Array:
+    """The product factor · leaf, in the leaf's dtype; a factor of shape=() or that of the leaf."""
+    return jnp.asarray(factor).astype(_real_part(leaf)) * leaf
 
 
 def own_steps(steps: jax.Array, scope: str, count: int) -> list[jax.Array]:
@@ -138,18 +140,13 @@ def own_steps(steps: jax.Array, scope: str, count: int) -> list[jax.Array]:
 
 
 def moves(directions: list[jax.Array], steps: list[jax.Array]) -> list[jax.Array]:
-    """−step · direction, with the step size of each leaf, shape=() or that of the leaf."""
-    return [scale([leaf], -step)[0] for leaf, step in zip(directions, steps, strict=True)]
+    """−step · direction, with the step size of each leaf, shape=()."""
+    return [scaled(leaf, -step) for leaf, step in zip(directions, steps, strict=True)]
 
 
-def interpolated(iterates: list[jax.Array], averages: list[jax.Array], share: jax.Array) -> list[jax.Array]:
-    """The points y = z + share (x̄ − z)."""
-    return add(iterates, scale(subtract(averages, iterates), share))
-
-
-def extrapolated(points: list[jax.Array], averages: list[jax.Array], share: jax.Array) -> list[jax.Array]:
-    """The iterates z behind points y = z + share (x̄ − z)."""
-    return interpolated(points, averages, share / (share - 1))
+def mix(leaf: jax.Array, other: jax.Array, share: jax.Array) -> jax.Array:
+    """The point x + share (other − x)."""
+    return leaf + scaled(other - leaf, share)
 
 
 def add(leaves: list[jax.Array], others: list[jax.Array]) -> list[jax.Array]:
@@ -162,18 +159,14 @@ def subtract(leaves: list[jax.Array], others: list[jax.Array]) -> list[jax.Array
     return [a - b for a, b in zip(leaves, others, strict=True)]
 
 
-def lerp(averages: list[jax.Array], points: list[jax.Array], weight: jax.Array) -> list[jax.Array]:
+def lerp(average: jax.Array, leaf: jax.Array, weight: jax.Array) -> jax.Array:
     """x̄ + w (x − x̄); exactly x̄ at w = 0, whatever x is, and exactly x at w = 1."""
-    gaps = [x - a for x, a in zip(points, averages, strict=True)]
-    mixed = add(averages, scale(gaps, weight))
-    return select(weight == 0, averages, select(weight == 1, points, mixed))
+    return jnp.where(weight == 0, average, jnp.where(weight == 1, leaf, mix(average, leaf, weight)))
 
 
-def velocities(
-    old: list[jax.Array], directions: list[jax.Array], decay: Any, momentum: Any
-) -> list[jax.Array]:
+def velocity(old: jax.Array, direction: jax.Array, decay: Any, momentum: Any) -> jax.Array:
     """The velocity decay v + (1 − m) g; ``decay`` is m, or 0 at the first gradient of a stretch."""
-    return add(scale(old, decay), scale(directions, 1 - momentum))
+    return scaled(old, decay) + scaled(direction, 1 - momentum)
 
 
 def iterates(params: list[jax.Array], kept: list[jax.Array]) -> list[jax.Array]:

@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 
 from pfopt.optax import ending, kernels, pairing
+from pfopt.optax.glide import Leaf, Moment, Moved, Rule, glide
 from pfopt.optax.memory import Options, ParameterFreeState, when
 from pfopt.optax.pairing import Pairing
 from pfopt.search import plan as plans
@@ -57,6 +58,7 @@ class Turn(NamedTuple):
     training: jax.Array
     latch: jax.Array  # the anchor is where the parameters are now
     restart: jax.Array  # the first gradient of a run or stretch: it moves the anchor
+    away_sq: jax.Array  # ‖x − x_0‖² in the search
     decay: Any  # of the momentum
     weight: jax.Array  # of the new point in the average; plan "certified": of the old one
     shares: tuple[jax.Array, jax.Array]  # of the average in the points, before and after the move
@@ -83,53 +85,43 @@ def take(
         state, turn = _measure_dual(state, turn, gradient.directions)
     base = jax.tree.map(lambda new, old: jnp.where(turn.move.go, new, old), gradient.base, state.base)
     rare = _is_rare(state, turn, gradient)
-    go = turn.move.go & ~rare
 
     moves = kernels.moves(
         gradient.directions, kernels.own_steps(turn.move.steps, options.scope, len(state.anchor))
     )
-    moves = kernels.select(go & ~turn.training, moves, [jnp.zeros_like(move) for move in moves])
-    average = state.average
+    plain = turn.move.go & turn.searching & ~rare
+    moves = kernels.select(plain, moves, [jnp.zeros_like(move) for move in moves])
+    state = state._replace(base=base)
     if options.config.plan == "certified":
-        average = _averaged(state, gradient.points, jnp.where(rare, 0, turn.weight))
+        state = _average(state, gradient.points, jnp.where(rare, 0, turn.weight))
 
-    def glide(held: Held) -> Held:
-        old = _iterates(options, held[0], turn, gradient)
-        state, new, each, away = _move(options, held[0], turn, gradient, old, held[0].anchor)
-        run, _ = tracking.moved(state.run, turn.move, _reach_sq(options, state, each), jnp, *away)
-        average = _averaged(state, new, turn.weight)
-        new = _points(options, turn, new, average)
-        return state._replace(run=run, average=average), kernels.subtract(new, gradient.points)
+    held = state, moves
+    single = turn.single
+    if single is not None:
+        shifts = turn.shares[0] != turn.shares[1]
+        glides = turn.training & (turn.move.go | turn.move.explode | turn.restart | shifts)
+        held = when(glides, lambda held: _glide(options, turn, single, gradient, held[0]), held)
 
     def settle(held: Held) -> Held:
-        return _settle(options, turn, gradient, renew, held[0])
+        held = when(turn.searching, lambda held: _settle(options, turn, gradient, held[0]), held)
+        state, moves = held
+        fresh = renew(state.anchor)
+        base = jax.tree.map(lambda new, old: jnp.where(turn.move.explode, new, old), fresh, state.base)
+        return when(turn.ends, finish, (state._replace(base=base), moves))
 
-    held = state._replace(base=base, average=average), moves
-    if options.config.plan == "train":
-        shifts = turn.shares[0] != turn.shares[1]
-        held = when((turn.move.go | shifts) & turn.training & ~rare, glide, held)
+    def finish(held: Held) -> Held:
+        state, points = ending.finish(options, renew, held[0], kernels.add(gradient.points, held[1]))
+        return state, kernels.subtract(points, gradient.points)
+
     return when(rare, settle, held)
 
 
-def _iterates(options: Options, state: ParameterFreeState, turn: Turn, gradient: Gradient) -> list[jax.Array]:
-    """What moves: in the long run, the points lie between these and the average."""
-    if not options.config.primal:
-        return gradient.points
-    behind = kernels.extrapolated(gradient.points, state.average, turn.shares[0])
-    return kernels.select(turn.training, behind, gradient.points)
-
-
-def _points(
-    options: Options, turn: Turn, iterates: list[jax.Array], average: list[jax.Array]
-) -> list[jax.Array]:
-    """Where the next gradient is taken."""
-    if not options.config.primal:
-        return iterates
-    return kernels.select(turn.training, kernels.interpolated(iterates, average, turn.shares[1]), iterates)
-
-
-def _averaged(state: ParameterFreeState, points: list[jax.Array], weight: jax.Array) -> list[jax.Array]:
-    return kernels.lerp(state.average, points, weight) if state.average else []
+def _average(state: ParameterFreeState, points: list[jax.Array], weight: jax.Array) -> ParameterFreeState:
+    """The average of the points of a probe, of plan "certified" with schedule "constant"."""
+    if not state.average:
+        return state
+    rows = zip(state.average, points, strict=True)
+    return state._replace(average=[kernels.lerp(mean, x, weight) for mean, x in rows])
 
 
 def _decide(
@@ -184,6 +176,7 @@ def _decide(
         training=training,
         latch=latch,
         restart=start & (searching | training) & (latch | ~unlatched),
+        away_sq=away_sq,
         decay=options.momentum * (age > 0),
         weight=move.weight * averages,
         shares=tuple(plans.interpolation(options.config, search, each, jnp) for each in (state.run, run)),
@@ -226,45 +219,58 @@ def _measure(
     return run, move, single
 
 
-def _move(
-    options: Options,
-    state: ParameterFreeState,
-    turn: Turn,
-    gradient: Gradient,
-    old: list[jax.Array],
-    anchor: list[jax.Array],
-) -> tuple[ParameterFreeState, list[jax.Array], jax.Array, tuple[jax.Array, ...]]:
-    """Where the gradient moves the iterates ``old``, and how far each is from the anchor then.
+def _glide(
+    options: Options, turn: Turn, single: Single, gradient: Gradient, state: ParameterFreeState
+) -> Held:
+    """A step of the long run."""
+    dtype, count = gradient.sq.dtype, len(gradient.params)
+    rule = Rule(
+        momentum=options.momentum,
+        nesterov=options.nesterov,
+        primal=options.config.primal,
+        coordinates=kernels.count_coordinates(gradient.params),
+    )
+    moment = Moment(turn.move, single, turn.restart, turn.decay, turn.shares)
+    steps = kernels.own_steps(turn.move.steps, options.scope, count)
 
-    The distances, shape=(leaves,), are ‖x − x_0‖² in the metric of ``tracking``; infinite where a leaf cannot hold x.
-    An entry whose own part of it is not finite stays where it was: to ask for the sum would cost a pass of its own.
-    """
-    directions, dtype = gradient.directions, gradient.sq.dtype
-    if state.velocity:
-        new = kernels.velocities(state.velocity, directions, turn.decay, options.momentum)
-        velocity = kernels.select(turn.move.go & turn.training, new, state.velocity)
-        state = state._replace(velocity=velocity)
-        if options.nesterov:
-            velocity = kernels.velocities(velocity, directions, options.momentum, options.momentum)
-        directions = kernels.select(turn.training, velocity, directions)
-    steps = kernels.own_steps(turn.move.steps, options.scope, len(directions))
-    taken = steps = [jnp.maximum(step, jnp.finfo(dtype).tiny) for step in steps]
-    if turn.single is not None and state.recent_sq:
-        state, taken = _coordinate_steps(options, state, turn, turn.single, gradient, old, steps)
-        metric_sq = kernels.weighted_sq(gradient.directions, taken, dtype) / jnp.stack(steps)
-        metric_sq = kernels.by_scope(metric_sq, options.scope)
-        run = tracking.remeasured(state.run, turn.single, gradient.sq, metric_sq, jnp)
-        state = state._replace(run=run)
-    new = kernels.select(turn.move.go, kernels.add(old, kernels.moves(directions, taken)), old)
-    shares = [step / own for step, own in zip(steps, taken, strict=True)]
-    reach = kernels.squared_gaps(new, anchor, shares, gradient.params, dtype)
-    new = [jnp.where(jnp.isfinite(term), x, x0) for term, x, x0 in zip(reach, new, old, strict=True)]
+    def column(leaves: list[jax.Array]) -> list[Any]:
+        return leaves or [None] * count
+
+    rows = zip(
+        gradient.points,
+        gradient.directions,
+        state.anchor,
+        *map(column, (state.average, state.velocity, state.recent_sq)),
+        strict=True,
+    )
+    found: list[Moved] = []
+    for row, param, step in zip(rows, gradient.params, steps, strict=True):
+        leaf = Leaf(*row)
+        if found:
+            leaf = leaf.after(found[-1].measured.reach_sq)
+        found.append(glide(leaf, param, rule, step, moment, dtype))
+    measured = [each.measured for each in found]
+    run = state.run
+
+    def together(name: str) -> jax.Array:
+        return kernels.stacked([getattr(each, name) for each in measured], dtype)
+
     away: tuple[jax.Array, ...] = ()
     if state.recent_sq:
-        gaps = [kernels.abs_sq(x - x0) for x, x0 in zip(new, anchor, strict=True)]
-        products = [gap * mean for gap, mean in zip(gaps, state.recent_sq, strict=True)]
-        away = jnp.sum(kernels.sums(gaps, dtype)), jnp.sum(kernels.sums(products, dtype))
-    return state, new, kernels.sums(reach, dtype), away
+        metric_sq = kernels.by_scope(together("grad_sq"), options.scope)
+        run = tracking.remeasured(run, single, gradient.sq, metric_sq, jnp)
+        away = jnp.sum(together("away_sq")), jnp.sum(together("away_product"))
+    reach_sq = _reach_sq(options, state, together("reach_sq"))
+    run, _ = tracking.moved(run, turn.move, reach_sq, jnp, *away)
+    state = state._replace(
+        run=run,
+        **{
+            name: [getattr(each, name) for each in found]
+            for name in ("average", "velocity", "recent_sq")
+            if getattr(state, name)
+        },
+    )
+    return state, [each.move for each in found]
 
 
 def _reach_sq(options: Options, state: ParameterFreeState, each: jax.Array) -> jax.Array:
@@ -277,29 +283,6 @@ def _reach_sq(options: Options, state: ParameterFreeState, each: jax.Array) -> j
     else:
         known = reach_sq
     return jnp.where(jnp.isfinite(reach_sq[0]), known, jnp.inf)
-
-
-def _coordinate_steps(
-    options: Options,
-    state: ParameterFreeState,
-    turn: Turn,
-    single: Single,
-    gradient: Gradient,
-    old: list[jax.Array],
-    steps: list[jax.Array],
-) -> tuple[ParameterFreeState, list[jax.Array]]:
-    """The step size of each coordinate, at least that of its leaf; that in the search."""
-    share = jnp.where(turn.training, single.share, 0)
-    squares = [kernels.abs_sq(leaf) for leaf in gradient.directions]
-    recent_sq = kernels.lerp(state.recent_sq, squares, share)
-    size, found = kernels.count_coordinates(gradient.params), []
-    for step, x, x0, square in zip(steps, old, state.anchor, recent_sq, strict=True):
-        scalars = jax.tree.map(lambda scalar, like=square: jnp.asarray(scalar, like.dtype), single)
-        own = tracking.coordinate_steps(scalars, jnp.abs(x - x0), square, size, jnp)
-        least = jnp.maximum(step.astype(square.dtype), jnp.finfo(square.dtype).tiny)
-        most = jnp.where(turn.training, tracking.COORDINATE_RANGE, 1.0).astype(square.dtype) * least
-        found.append(jnp.clip(own, least, most))
-    return state._replace(recent_sq=recent_sq), found
 
 
 def _measure_dual(
@@ -353,43 +336,30 @@ def _is_lost(state: ParameterFreeState, run: Run, away_sq: jax.Array, far: float
 
 
 def _is_rare(state: ParameterFreeState, turn: Turn, gradient: Gradient) -> jax.Array:
-    """Whether there is more to do than to move: a run begins or ends, or the move might overflow."""
+    """Whether there is more to do than to move: a run ends, or a probe begins or might overflow."""
     run = state.run
     distance_sq, grad_sq = run.distance_sq[0], run.grad_sq[0]
     if turn.pairing is not None:
-        distance_sq = kernels.distances_sq(gradient.points, state.anchor, "global", grad_sq.dtype)[0]
-        grad_sq = gradient.sq[0]
+        distance_sq, grad_sq = turn.away_sq, gradient.sq[0]
     reach = jnp.sqrt(distance_sq) + turn.move.steps[0] * jnp.sqrt(grad_sq)
     reach = reach + jnp.sqrt(jnp.maximum(state.anchor_sq, 0))
-    risky = turn.searching & turn.move.go & ~(reach < kernels.largest(gradient.params, reach.dtype))
-    frozen = turn.searching & (run.bad > 0)
-    return turn.latch | turn.restart | turn.move.explode | turn.ends | frozen | risky
+    risky = turn.move.go & ~(reach < kernels.largest(gradient.params, reach.dtype))
+    settles = turn.latch | turn.restart | risky | (run.bad > 0)
+    return turn.move.explode | turn.ends | (turn.searching & settles)
 
 
-def _settle(
-    options: Options,
-    turn: Turn,
-    gradient: Gradient,
-    renew: Callable[[list[jax.Array]], Any],
-    state: ParameterFreeState,
-) -> Held:
-    """A rare step, of which ``take`` has done nothing yet."""
-    points, move = gradient.points, turn.move
+def _settle(options: Options, turn: Turn, gradient: Gradient, state: ParameterFreeState) -> Held:
+    """A rare step of the search, of which ``take`` has done nothing yet."""
+    points, move, dtype = gradient.points, turn.move, gradient.sq.dtype
     anchor = kernels.select(turn.latch, points, state.anchor)
-    old = kernels.select(turn.restart, anchor, _iterates(options, state, turn, gradient))
-    state, new, each, away = _move(options, state, turn, gradient, old, anchor)
-    run, keep = tracking.moved(state.run, move, _reach_sq(options, state, each), jnp, *away)
+    old = kernels.select(turn.restart, anchor, points)
+    steps = kernels.own_steps(move.steps, options.scope, len(points))
+    new = kernels.select(move.go, kernels.add(old, kernels.moves(gradient.directions, steps)), old)
+    reach_sq = kernels.reaches_sq(new, anchor, gradient.params, dtype)
+    run, keep = tracking.moved(state.run, move, _reach_sq(options, state, reach_sq), jnp)
     new = kernels.select(keep, new, old)
-    frozen = turn.searching & (run.bad >= _patience(options))
-    new = kernels.select(frozen | move.explode, anchor, new)
-    averaged = old if options.config.plan == "certified" else new
-    average = _averaged(state, averaged, turn.weight)
-    new = _points(options, turn, new, average)
-    base = jax.tree.map(lambda new, old: jnp.where(move.explode, new, old), renew(anchor), state.base)
-    state = state._replace(run=run, anchor=anchor, average=average, base=base)
-
-    def finish(held: Held) -> Held:
-        return ending.finish(options, renew, *held)
-
-    state, new = when(turn.ends, finish, (state, new))
+    new = kernels.select(run.bad >= _patience(options), anchor, new)
+    state = state._replace(run=run, anchor=anchor)
+    if options.config.plan == "certified":
+        state = _average(state, old, turn.weight)
     return state, kernels.subtract(new, points)
