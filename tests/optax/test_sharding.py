@@ -9,11 +9,11 @@ ROOT = Path(__file__).parent.parent.parent
 
 
 def test_eight_devices() -> None:
-    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
+    flags = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
     answer = subprocess.run(
         [sys.executable, "-W", "error", "-m", "tests.optax.sharding_worker"],
         cwd=ROOT,
-        env={**os.environ, **flags},
+        env={**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
         capture_output=True,
         text=True,
         check=False,
