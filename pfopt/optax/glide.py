@@ -32,6 +32,8 @@ class Moment(NamedTuple):
 class Leaf(NamedTuple):
     """What belongs to one parameter; wide arrays of its shape, or None for what is not remembered."""
 
+    param: Any  # what the user sees, whose dtype must hold the new point
+    step: jax.Array  # shape=(), its step size
     point: jax.Array
     direction: jax.Array
     anchor: jax.Array
@@ -68,16 +70,14 @@ class Moved(NamedTuple):
     measured: Measured
 
 
-def glide(leaf: Leaf, param: Any, rule: Rule, step: jax.Array, moment: Moment, dtype: Any) -> Moved:
+def glide(leaf: Leaf, rule: Rule, moment: Moment, dtype: Any) -> Moved:
     """Move a leaf by its step, or by those of its coordinates where these are larger.
 
     The points are y = z + share (x̄ − z), and what moves is z.
 
     Args:
         leaf: before the move.
-        param: what the user sees, whose dtype must hold the new point.
         rule: of the run.
-        step: shape=(), of this leaf.
         moment: the gradient's.
         dtype: of what is measured.
     """
@@ -88,14 +88,14 @@ def glide(leaf: Leaf, param: Any, rule: Rule, step: jax.Array, moment: Moment, d
     iterate = jnp.where(moment.restart, leaf.anchor, iterate)
     direction, velocity = _with_momentum(leaf, rule, moment)
 
-    step = jnp.maximum(step, jnp.finfo(dtype).tiny)
+    step = jnp.maximum(leaf.step, jnp.finfo(dtype).tiny)
     taken, recent_sq, squares = step, leaf.recent_sq, kernels.abs_sq(leaf.direction)
     if recent_sq is not None:
         recent_sq = kernels.lerp(recent_sq, squares, single.share)
         taken = _coordinate_steps(single, iterate - leaf.anchor, recent_sq, step, rule.coordinates)
     new = iterate + kernels.scaled(direction, -taken)
     gap_sq = kernels.abs_sq(new - leaf.anchor)
-    reach = kernels.holdable(gap_sq * (step / taken), new, param)
+    reach = kernels.holdable(gap_sq * (step / taken), new, leaf.param)
     new = jnp.where(move.go & jnp.isfinite(reach), new, iterate)  # entry by entry: their sum would be a pass
     new = jnp.where(move.explode, leaf.anchor, new)
 

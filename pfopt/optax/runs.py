@@ -231,12 +231,13 @@ def _glide(
         coordinates=kernels.count_coordinates(gradient.params),
     )
     moment = Moment(turn.move, single, turn.restart, turn.decay, turn.shares)
-    steps = kernels.own_steps(turn.move.steps, options.scope, count)
 
     def column(leaves: list[jax.Array]) -> list[Any]:
         return leaves or [None] * count
 
     rows = zip(
+        gradient.params,
+        kernels.own_steps(turn.move.steps, options.scope, count),
         gradient.points,
         gradient.directions,
         state.anchor,
@@ -244,11 +245,11 @@ def _glide(
         strict=True,
     )
     found: list[Moved] = []
-    for row, param, step in zip(rows, gradient.params, steps, strict=True):
+    for row in rows:
         leaf = Leaf(*row)
         if found:
             leaf = leaf.after(found[-1].measured.reach_sq)
-        found.append(glide(leaf, param, rule, step, moment, dtype))
+        found.append(glide(leaf, rule, moment, dtype))
     measured = [each.measured for each in found]
     run = state.run
 

@@ -50,6 +50,8 @@ def test_the_iterate_behind_half_precision(dtype: Any) -> None:
 def test_half_precision_cannot_hold_what_wide_parameters_can() -> None:
     points = [jnp.array([1.0, 1e5])] * 3
     params = [jnp.zeros(2, jnp.float16), jnp.zeros(2, jnp.bfloat16), jnp.zeros(2)]
+    reach = [kernels.holdable(jnp.square(x), x, param) for x, param in zip(points, params, strict=True)]
+    assert [bool(jnp.isfinite(leaf).all()) for leaf in reach] == [False, True, True]
     reaches_sq = kernels.reaches_sq(points, [jnp.zeros(2)] * 3, params, jnp.float32)
     np.testing.assert_allclose(reaches_sq, [jnp.inf, 1e10, 1e10])
 

@@ -97,9 +97,7 @@ def test_powers_of_two_on_the_objective_change_nothing(name: str, power: int) ->
 
 @pytest.mark.parametrize("name", list(PLANS))
 def test_zeros_before_the_first_gradient_spend_nothing_and_later_ones_do(name: str) -> None:
-    total = (
-        128  # in a probe of 4, which 64 would have, 3 that are not zero stand at alpha = 3: rounding decides
-    )
+    total = 128  # of 64, a probe of 4 with 3 that are not zero stands at alpha = 3: rounding decides
     tx = sgd(total, **PLANS[name])
     step = jax.jit(stepper(tx))
     zero = jax.jit(stepper(tx, fault=lambda grads: optax.tree.zeros_like(grads)))

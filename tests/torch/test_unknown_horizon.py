@@ -10,6 +10,8 @@ import torch
 from pfopt.torch import ParameterFreeSGD
 from tests.torch.problems import Regression, all_finite, assert_same, run, snapshot
 
+STEPS = 3100
+
 
 def test_stages_follow_each_other_and_none_is_worse() -> None:
     model = Regression()
@@ -23,7 +25,7 @@ def test_stages_follow_each_other_and_none_is_worse() -> None:
         if phases[-2] != "search" and status.phase == "search":
             ends.append((step + 1, model.full_loss()))
 
-    run(model, optimizer, 3100, after_step=watch)
+    run(model, optimizer, STEPS, after_step=watch)
     assert set(phases) == {"search", "train"}
     steps, losses = zip(*ends, strict=True)
     lengths = [later - earlier for earlier, later in itertools.pairwise(steps)]
@@ -49,11 +51,10 @@ def test_the_long_run_has_no_end() -> None:
     model = Regression()
     optimizer = ParameterFreeSGD(model.parameters(), None)
     phases = []
-    steps = 1100  # the search is that of a run of 1024
-    run(model, optimizer, steps, after_step=lambda _: phases.append(optimizer.status().phase))
+    run(model, optimizer, STEPS, after_step=lambda _: phases.append(optimizer.status().phase))
     assert phases == ["search"] * phases.count("search") + ["train"] * phases.count("train")
     status = optimizer.status()
-    assert status.step == steps
+    assert status.step == STEPS
     assert status.steps_left is None
 
 
