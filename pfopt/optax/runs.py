@@ -49,9 +49,10 @@ class Gradient(NamedTuple):
 
 
 class Turn(NamedTuple):
-    """What the controller made of one gradient; all scalars."""
+    """What the controller made of one gradient; nothing of a leaf's size."""
 
     move: Move
+    steps: list[jax.Array]  # of each leaf; a scalar each, so that leaves of one shape share compiled code
     single: Single | None  # of plan "train"
     pairing: Pairing | None  # of the gradient
     searching: jax.Array
@@ -86,9 +87,7 @@ def take(
     base = jax.tree.map(lambda new, old: jnp.where(turn.move.go, new, old), gradient.base, state.base)
     rare = _is_rare(state, turn, gradient)
 
-    moves = kernels.moves(
-        gradient.directions, kernels.own_steps(turn.move.steps, options.scope, len(state.anchor))
-    )
+    moves = kernels.moves(gradient.directions, turn.steps)
     plain = turn.move.go & turn.searching & ~rare
     moves = kernels.select(plain, moves, [jnp.zeros_like(move) for move in moves])
     state = state._replace(base=base)
@@ -170,6 +169,7 @@ def _decide(
     averages = training | (options.config.plan == "certified")
     turn = Turn(
         move=move,
+        steps=kernels.own_steps(move.steps, options.scope, len(state.anchor)),
         single=single,
         pairing=paired,
         searching=searching,
@@ -237,7 +237,7 @@ def _glide(
 
     rows = zip(
         gradient.params,
-        kernels.own_steps(turn.move.steps, options.scope, count),
+        turn.steps,
         gradient.points,
         gradient.directions,
         state.anchor,
@@ -319,8 +319,7 @@ def _advance(options: Options, state: ParameterFreeState, turn: Turn) -> Paramet
     """The displacement that a move leads to, where it is told by products; that of the dual sequence, if any."""
     if turn.pairing is None:
         return state
-    steps = kernels.own_steps(turn.move.steps, options.scope, len(state.anchor))
-    steps = plans.step_size(state.search, jnp) if state.grad_sum else jnp.stack(steps)
+    steps = plans.step_size(state.search, jnp) if state.grad_sum else jnp.stack(turn.steps)
     kept = pairing.advance(state.pairing, turn.pairing, steps, turn.move.go, options.scope)
     return state._replace(pairing=kept)
 
@@ -354,8 +353,7 @@ def _settle(options: Options, turn: Turn, gradient: Gradient, state: ParameterFr
     points, move, dtype = gradient.points, turn.move, gradient.sq.dtype
     anchor = kernels.select(turn.latch, points, state.anchor)
     old = kernels.select(turn.restart, anchor, points)
-    steps = kernels.own_steps(move.steps, options.scope, len(points))
-    new = kernels.select(move.go, kernels.add(old, kernels.moves(gradient.directions, steps)), old)
+    new = kernels.select(move.go, kernels.add(old, kernels.moves(gradient.directions, turn.steps)), old)
     reach_sq = kernels.reaches_sq(new, anchor, gradient.params, dtype)
     run, keep = tracking.moved(state.run, move, _reach_sq(options, state, reach_sq), jnp)
     new = kernels.select(keep, new, old)
