@@ -13,6 +13,7 @@ import torch
 from rich.console import Console
 
 from experiments.demo import DemoOptions, run_demo
+from experiments.downloads import complete, is_complete
 from experiments.methods.registry import METHODS
 from experiments.names import check_names
 from experiments.parallel import BackendError
@@ -21,7 +22,7 @@ from experiments.ratios import RatioJob, measure_ratios, print_ratios
 from experiments.suite_commands import ArgumentError, add_commands
 from experiments.tasks.convex import CONVEX
 from experiments.tasks.data import MissingDataError, data_folder, has_shared_data
-from experiments.tasks.registry import DEMO_NAMES, NAMES, available
+from experiments.tasks.registry import DEMO_NAMES, NAMES, task_files
 
 MIN_BUDGET = 400  # of a convex task; the network gets a quarter
 
@@ -86,12 +87,19 @@ def _at_least(lowest: int) -> Any:
     return parse
 
 
-def _choose_tasks(args: argparse.Namespace, default: tuple[str, ...]) -> tuple[str, ...]:
-    """The tasks asked for, or those of the default whose data are there."""
+def _choose_tasks(args: argparse.Namespace, default: tuple[str, ...], console: Console) -> tuple[str, ...]:
+    """The tasks asked for, or those of the default whose data are there or can be downloaded."""
     if args.data_dir and not has_shared_data(args.data_dir):
         raise ArgumentError(f"--data-dir {data_folder(args.data_dir)} holds no inventory.json")
-    names = args.tasks or available(default, args.data_dir)
+    names = args.tasks or default
     _check(names, NAMES, "task")
+    try:
+        complete((file for name in names for file in task_files(name)), args.data_dir, console)
+    except MissingDataError as error:
+        if args.tasks:
+            raise
+        console.print(f"Tasks without data are left out. {error}", markup=False, soft_wrap=True)
+        names = [name for name in default if is_complete(task_files(name), args.data_dir)]
     return tuple(dict.fromkeys(names))
 
 
@@ -105,7 +113,7 @@ def _check(names: Sequence[str], valid: Sequence[str], what: str) -> None:
 def _demo(args: argparse.Namespace, console: Console) -> int:
     if args.output.exists() and not args.output.is_dir():
         raise ArgumentError(f"--output {args.output} is not a folder")
-    tasks = _choose_tasks(args, DEMO_NAMES)
+    tasks = _choose_tasks(args, DEMO_NAMES, console)
     options = DemoOptions(tasks, args.budget, args.seed, args.output, args.data_dir, args.processes)
     run_demo(options, console)
     return 0
@@ -115,7 +123,7 @@ def _ratios(args: argparse.Namespace, console: Console) -> int:
     _check(args.methods, list(METHODS), "method")
     if not isinstance(args.options, dict):
         raise ArgumentError(f"--options must be a JSON object, got {args.options!r}")
-    tasks = _choose_tasks(args, tuple(CONVEX))
+    tasks = _choose_tasks(args, tuple(CONVEX), console)
     methods = tuple(dict.fromkeys(args.methods))
     jobs = [
         RatioJob(task, seed, args.budget, methods, args.grid_b, args.options, args.data_dir)

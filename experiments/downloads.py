@@ -51,6 +51,11 @@ def complete(files: Iterable[str], data_dir: DataDir, console: Console) -> None:
             _download(file, missing, console)
 
 
+def is_complete(files: Iterable[str], data_dir: DataDir) -> bool:
+    """Whether none of ``files`` would have to be downloaded."""
+    return all(_missing(file, data_dir) is None for file in files)
+
+
 def _missing(file: str, data_dir: DataDir) -> MissingDataError | None:
     try:
         verified(file, data_dir)

@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from experiments.frames import records
 from experiments.gaps import gap, geometric_mean
 from experiments.methods.registry import METHODS
 from experiments.methods.schedules import GAMMAS
@@ -76,8 +77,8 @@ def print_ratios(rows: pd.DataFrame, console: Console) -> None:
             table.add_section()
         table.add_row(str(task), *(f"{ratio:.3f}" for ratio in ratios))
     console.print(table)
-    for row in rows[rows.error != ""].itertuples():
-        console.print(f"failed: {row.task}, seed {row.seed}, {row.method}: {row.error}", markup=False)
+    for row in filter(lambda row: row["error"], records(rows)):
+        console.print("failed: {task}, seed {seed}, {method}: {error}".format(**row), markup=False)
 
 
 def _run_job(job: RatioJob) -> list[dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import tomllib
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -11,11 +11,6 @@ from experiments.methods.registry import METHODS
 from experiments.methods.sgd_grid import LEARNING_RATES
 from experiments.names import check_names
 from experiments.tasks.registry import NAMES
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib  # pyright: ignore[reportMissingImports]
 
 FOLDER = Path(__file__).with_name("suites")
 GRID_A, GRID_B, EQUAL_COST, ADAMW = GRIDS = ("grid A", "grid B", "grid A, equal total cost", "AdamW grid")

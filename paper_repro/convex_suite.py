@@ -49,7 +49,7 @@ def load_tasks(names: list[str]) -> tuple[list[SolvedTask], list[str]]:
     for name in names:
         try:
             tasks.append(make_task(name))
-        except MissingDataError as error:  # noqa: PERF203
+        except MissingDataError as error:
             missing.append(str(error))
     return tasks, missing
 

@@ -156,7 +156,7 @@ def strongly_convex_lad(seed: int, n: int = 100, d: int = 10, ridge: float = 0.0
 
     def dual(u: Array) -> tuple[float, Array]:
         x = -(A.T @ u) / (n * ridge)
-        return 0.5 * ridge * (x @ x) + u @ b / n, (b - A @ x) / n
+        return float(0.5 * ridge * (x @ x) + u @ b / n), (b - A @ x) / n
 
     def solve() -> Array:
         tight = {"ftol": 1e-16, "gtol": 1e-13, "maxiter": 100_000, "maxfun": 1_000_000}

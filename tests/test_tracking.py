@@ -12,7 +12,7 @@ from pfopt.search.state import Run
 from pfopt.search.tracking import Move, Single
 
 
-def track(run: Run, grad_sq: float, **kwargs: Any) -> tuple[Run, Move, Single]:
+def track(run: Run, grad_sq: float | np.floating, **kwargs: Any) -> tuple[Run, Move, Single]:
     """One gradient at a cap that never binds, unless ``kwargs`` say otherwise."""
     settings: dict[str, Any] = {
         "cap": 1e30,

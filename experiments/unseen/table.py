@@ -37,12 +37,13 @@ def _row(part: pd.DataFrame) -> dict[str, float]:
 
 
 def conclusions(table: pd.DataFrame) -> list[str]:
-    """One line for each of ours."""
+    """One line for each of ours; a run that ends no better than it began reaches nothing."""
     return [_conclusion(table, method) for method in OURS]
 
 
 def _conclusion(table: pd.DataFrame, method: str) -> str:
-    reached = [f"the best {grid} on {(table[method] <= table[grid]).sum()}" for grid in RATES]
+    better = table[method] < table.initial
+    reached = [f"the best {grid} on {(better & (table[method] <= table[grid])).sum()}" for grid in RATES]
     missed = (table[f"{method} missed"] > MISSED).sum()
     return (
         f"{method}, of {len(table)} problems: at or below {', '.join(reached)}; "

@@ -12,10 +12,11 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from experiments import demo, ratios
+from experiments import __main__, demo, downloads, ratios
 from experiments.__main__ import main
 from experiments.gaps import gap, geometric_mean
 from experiments.parallel import run_parallel
+from experiments.tasks.registry import DEMO_NAMES
 
 
 def run(*arguments: str) -> int:
@@ -76,10 +77,32 @@ def test_wrong_arguments(arguments: list[str], sentence: str, capsys: pytest.Cap
     assert "Traceback" not in error
 
 
-def test_task_without_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.fixture
+def no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of an empty data folder, and no address that answers."""
+
+    def unreachable(*_: Any, **__: Any) -> Any:
+        raise OSError
+
+    monkeypatch.setattr(downloads.pooch, "retrieve", unreachable)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     (tmp_path / "inventory.json").write_text('{"files": []}')
-    assert run("demo", "--tasks", "a9a-logistic", "--data-dir", str(tmp_path), "--processes", "1") == 2
-    assert "libsvm/a9a.t.bz2 is not in the data folder" in capsys.readouterr().err
+    return str(tmp_path)
+
+
+def test_task_without_data(no_network: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("demo", "--tasks", "a9a-logistic", "--data-dir", no_network, "--processes", "1") == 2
+    assert "libsvm/a9a.bz2 is not in the data folder" in capsys.readouterr().err
+
+
+def test_demo_leaves_out_what_has_no_data(
+    no_network: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[demo.DemoOptions] = []
+    monkeypatch.setattr(__main__, "run_demo", lambda options, _: seen.append(options))
+    assert run("demo", "--data-dir", no_network) == 0
+    assert set(DEMO_NAMES) - set(seen[0].tasks) == {"a9a-logistic"}
+    assert "Tasks without data are left out. libsvm/a9a.bz2 is not" in capsys.readouterr().out
 
 
 def test_ratios_command(

@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 
+from experiments.frames import records, where
 from experiments.methods.dog import run_dog
 from experiments.methods.lane import run_sgd
 from experiments.methods.parameter_free import run_parameter_free
@@ -32,10 +33,10 @@ def test_a_lane_is_a_run_of_torch_sgd(name: str, setting: Setting, tolerance: fl
     task = with_lanes(make_task(name))
     grid = sgd_grid(task, 1, setting.budget, setting.batch_size, schedules=(setting.schedule,),
                     momenta=(setting.momentum,), learning_rates=(0.05, 0.1, 0.2))  # fmt: skip
-    for row in grid[~grid.widened].itertuples():
-        run = run_sgd(task, 1, setting, learning_rate=row.learning_rate)
-        assert row.value == pytest.approx(run.value, rel=tolerance)
-        assert row.test == pytest.approx(run.test, abs=0.01, nan_ok=True)
+    for row in records(where(grid, widened=False)):
+        run = run_sgd(task, 1, setting, learning_rate=row["learning_rate"])
+        assert row["value"] == pytest.approx(run.value, rel=tolerance)
+        assert row["test"] == pytest.approx(run.test, abs=0.01, nan_ok=True)
 
 
 def test_average_with_gamma_0_is_the_mean_of_the_iterates() -> None:

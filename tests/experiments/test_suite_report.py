@@ -92,7 +92,7 @@ def test_figures_of_the_tiny_suite(store: Store) -> None:
     assert results.columns == [GRID_A, GRID_B, "grid A, equal total cost", "pfopt", "dog"]
     assert len(results.figures) == 5 * 2 * 2
     table = results.figures.pivot_table(index=["task", "seed"], columns="column", values="figure")
-    assert (table[GRID_B] <= table[GRID_A]).all()
+    assert np.all(table[GRID_B] <= table[GRID_A])
     bills = results.figures.groupby("column").num_grad_evals.max()
     assert bills[GRID_A] >= 11 * 200
     assert bills[GRID_B] >= 2 * bills[GRID_A]
