@@ -69,14 +69,14 @@ def ratios(tx: optax.GradientTransformation, skip: int, pairs: int, apply: bool)
     return found
 
 
-def copies(tx: optax.GradientTransformation, momentum: float | None) -> float:
+def copies(tx: optax.GradientTransformation) -> float:
     """Bytes of its state beyond those of SGD's, in parameters."""
 
     def size(held: Any) -> int:
         return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(held))
 
     shapes = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in SHAPES]
-    theirs = jax.eval_shape(optax.sgd(1e-3, momentum=momentum).init, shapes)
+    theirs = jax.eval_shape(optax.sgd(1e-3, momentum=MOMENTUM).init, shapes)
     return (size(jax.eval_shape(tx.init, shapes)) - size(theirs)) / size(shapes)
 
 
@@ -87,19 +87,18 @@ def main() -> None:
     pairs = parser.parse_args().pairs
     print(f"device: {jax.devices()[0].device_kind}, parameters: {sum(leaf.size for leaf in tree(0.0)):,}")
     ours = pfopt.optax.parameter_free_sgd
-    rows: dict[str, tuple[optax.GradientTransformation, float | None, int, int]] = {
-        # transformation, SGD's momentum beside it, steps to skip, steps there are
-        "train, searching": (ours(40_000, momentum=MOMENTUM), MOMENTUM, 4, 40_000),
-        "train, long run": (ours(40, momentum=MOMENTUM), MOMENTUM, 20, 40),
-        "certified, constant": (ours(4_000, plan="certified", schedule="constant"), None, 4, 4_000),
-        "certified, linear": (ours(4_000, plan="certified"), None, 4, 4_000),
-        "optax.adam": (optax.adam(1e-3), MOMENTUM, 4, 4_000),
-        "optax.contrib.prodigy": (optax.contrib.prodigy(), MOMENTUM, 4, 4_000),
+    rows: dict[str, tuple[optax.GradientTransformation, int, int]] = {  # and steps to skip, steps there are
+        "train, searching": (ours(40_000, momentum=MOMENTUM), 4, 40_000),
+        "train, long run": (ours(40, momentum=MOMENTUM), 20, 40),
+        "certified, constant": (ours(4_000, plan="certified", schedule="constant"), 4, 4_000),
+        "certified, linear": (ours(4_000, plan="certified"), 4, 4_000),
+        "optax.adam": (optax.adam(1e-3), 4, 4_000),
+        "optax.contrib.prodigy": (optax.contrib.prodigy(), 4, 4_000),
     }
-    for name, (tx, momentum, skip, total) in rows.items():
+    for name, (tx, skip, total) in rows.items():
         fitting = min(pairs, total - skip - 2)
         alone, applied = (statistics.median(ratios(tx, skip, fitting, apply)) for apply in (False, True))
-        memory = f"+ {copies(tx, momentum):.2f} copies"
+        memory = f"+ {copies(tx):.2f} copies"
         print(f"{name:21} update x {alone:.2f}, with apply_updates x {applied:.2f}, {memory}")
 
 

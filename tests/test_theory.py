@@ -1,4 +1,4 @@
-"""The checks of theory.md 1.8 at reduced size; `python -m tests.theory_checks` runs them in full."""
+"""The checks of `python -m tests.theory_checks` at reduced size."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The numerical checks 1-13 and 16 of theory.md 1.8, as a table: `python -m tests.theory_checks`.
+"""What numbers can check of the theory, as a table: `python -m tests.theory_checks`.
 
 Each check measures what a lemma or theorem of Carmon and Hinder bounds or predicts, and whether it holds.
 Checks of the search take the solver as an argument: `pfopt.minimize`, or the literal oracle with --reference.

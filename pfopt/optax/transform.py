@@ -174,7 +174,7 @@ def parameter_free(
         nesterov: Nesterov momentum; needs ``momentum > 0``.
         weight_decay: weight_decay · x is added to the direction: decoupled where the base rescales gradients.
         average: "auto", "last" or a number gamma >= 0, see ``parameter_free_sgd``.
-        scope: "auto", "global" or "tensor", see ``parameter_free_sgd``.
+        scope: "global", "tensor" or "auto", the larger step size of the two; see ``parameter_free_sgd``.
 
     Returns:
         A ``GradientTransformationExtraArgs``, the last link of a chain.
@@ -217,7 +217,7 @@ def parameter_free_sgd(
     r"""SGD that finds its step size: no learning rate to tune, one run of ``total_steps`` gradients.
 
     Plan "train" spends a few per cent of the budget on short probes that bisect the largest certified step
-    size, and the rest on one annealed run
+    size, and the rest on one long run
 
     .. math::
         v_t = m v_{t-1} + (1-m) g_t, \qquad
@@ -225,10 +225,12 @@ def parameter_free_sgd(
 
     with :math:`\bar r_t` the largest displacement from the anchor, :math:`m_t` the mean of the recent
     :math:`\|g\|^2`, and :math:`\eta_{\max}` four times the step size found, or more where the run certifies
-    more (``pfopt.search.tracking``). Gradients are taken at :math:`y_t = z_t + \beta_t (\bar x_t - z_t)`,
+    more (``pfopt.search.tracking``). A leaf or a single coordinate moves by a step size of its own where
+    that is larger (``scope``). Gradients are taken at :math:`y_t = z_t + \beta_t (\bar x_t - z_t)`,
     which the parameters hold, with :math:`\beta_t = \tfrac23`, and up to 0.9 in the end; the average
     :math:`\bar x_t` of the iterates is returned. The update of the last gradient lands on the returned point;
-    later ones are zero. Plan "certified" is Algorithm 1 of Carmon and Hinder as it stands.
+    later ones are zero. Plan "certified" is Algorithm 1 of Carmon and Hinder, as it
+    stands with schedule "constant".
 
     ``update(grads, state, params)`` is all it takes. Where ``value=loss`` is passed as well, one that is not finite
     counts as a gradient that is not. No step size depends on it.
@@ -238,9 +240,10 @@ def parameter_free_sgd(
             ``None`` where it is unknown: the long run goes on without end, and ``eval_params`` has the point to
             deploy. A long run that decays has budgets that double instead, each from the last returned point.
         plan: "train" or "certified".
-        schedule: of plan "certified", the probes' schedule. In the long run "linear" is primal averaging as
-            above, or a linear decay where the last iterate is returned; "constant" takes the gradients at the
-            iterates themselves and does not decay.
+        schedule: of plan "certified", the probes' schedule: "constant" returns their average, which the paper's
+            theorems are about, and "linear" the last iterate of a linear decay. In the long run "linear" is
+            primal averaging as above, or a linear decay where the last iterate is returned; "constant" takes the
+            gradients at the iterates themselves and does not decay.
         momentum: m in [0, 1), normalised, so that a step size means the same with and without it. The long
             run uses it, the probes do not.
         nesterov: Nesterov momentum; needs ``momentum > 0``.

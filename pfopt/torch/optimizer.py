@@ -29,7 +29,7 @@ class ParameterFreeSGD(Optimizer):
     r"""SGD that finds its step size: no learning rate to tune, one run of ``total_steps`` gradients.
 
     Plan ``"train"`` spends a few per cent of the budget on short probes that bisect the largest certified
-    step size (Carmon & Hinder, "Making SGD Parameter-Free", COLT 2022), and the rest on one annealed run
+    step size (Carmon & Hinder, "Making SGD Parameter-Free", COLT 2022), and the rest on one long run
 
     .. math::
         v_t = m v_{t-1} + (1-m) g_t, \qquad
@@ -37,10 +37,11 @@ class ParameterFreeSGD(Optimizer):
 
     with :math:`\bar r_t` the largest displacement from the anchor, :math:`m_t` the mean of the recent
     :math:`\|g\|^2`, and :math:`\eta_{\max}` four times the step size found, or more where the run certifies
-    more (``pfopt.search.tracking``). Gradients are taken at :math:`y_t = z_t + \beta_t (\bar x_t - z_t)`,
+    more (``pfopt.search.tracking``). A tensor or a single coordinate moves by a step size of its own where
+    that is larger (``scope``). Gradients are taken at :math:`y_t = z_t + \beta_t (\bar x_t - z_t)`,
     which the parameters hold, with :math:`\beta_t = \tfrac23`, and up to 0.9 in the end; the average
     :math:`\bar x_t` of the iterates is returned: when the budget ends the parameters hold it. Plan
-    ``"certified"`` is the paper's Algorithm 1 as it stands.
+    ``"certified"`` is the paper's Algorithm 1, as it stands with ``schedule="constant"``.
 
     ``zero_grad(); loss.backward(); step()`` is all it takes. Where the loss is passed as well,
     ``step(loss=loss)`` or ``step(closure)``, one that is not finite counts as a gradient that is not, and
@@ -52,9 +53,10 @@ class ParameterFreeSGD(Optimizer):
             run goes on without end, and ``averaged()`` has the point to deploy. A long run that decays has
             budgets that double instead, each from the last returned point.
         plan: "train" or "certified".
-        schedule: of plan "certified", the probes' schedule. In the long run "linear" is primal averaging as
-            above, or a linear decay where the last iterate is returned; "constant" takes the gradients at the
-            iterates themselves and does not decay.
+        schedule: of plan "certified", the probes' schedule: "constant" returns their average, which the paper's
+            theorems are about, and "linear" the last iterate of a linear decay. In the long run "linear" is
+            primal averaging as above, or a linear decay where the last iterate is returned; "constant" takes the
+            gradients at the iterates themselves and does not decay.
         lr: multiplier of the step size, >= 0, per group and schedulable. In the probes only the ratio of the
             groups' values counts; leave it at 1 unless a group should move more slowly.
         momentum: m in [0, 1), normalised, so that a step size means the same with and without it. The long

@@ -33,7 +33,8 @@ class ParameterFree(ParameterFreeSGD):
         base: an optimizer whose step is proportional to its ``lr``, such as ``torch.optim.AdamW(params)``; of its
             learning rates only the groups' ratio counts. Its weight decay and ``maximize`` stay its own.
         total_steps, plan, schedule, momentum, nesterov, average, scope, foreach, buffers: as in
-            ``ParameterFreeSGD``; momentum acts on the directions, in the long run only.
+            ``ParameterFreeSGD``; momentum acts on the directions, in the long run only, and no coordinate has a
+            step size of its own: the base has scaled it.
 
     Raises:
         TypeError, ValueError: an argument is wrong; the message names it, what is allowed and what came.

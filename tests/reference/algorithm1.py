@@ -9,7 +9,8 @@ hi are the ends of the bisection. Every run is stored whole. Departures, in case
 - 0/0 in phi (no gradient in the whole run, beta = 0) counts as a tie: eta <= phi.
 - k stops at 8, since 2**(2**16) is no float64; a zero gradient at the very first call returns x_0.
 
-The linear schedule (theory.md 4.4) measures the plain gradient sum z and returns the last iterate y_T.
+The linear schedule (paper_repro/linear_decay_certificate.md) measures the plain gradient sum z and
+returns the last iterate y_T.
 """
 
 import math
