@@ -170,6 +170,13 @@ class _Driver:
         self.calls += 1
         return validate.answer(self.oracle(x.copy()), x)
 
+    def _latched(self, config: Config, state: State, grad_sq: np.float64) -> State:
+        """With the first step size, once a gradient fixes it."""
+        if state.initial_step == 0 and np.isfinite(grad_sq) and grad_sq > 0:
+            found = plans.first_step(config, _sum_sq(self.anchor), grad_sq)
+            return state._replace(initial_step=found)
+        return state
+
     def _probe(self, config: Config, state: State) -> tuple[State | None, Run, dict[int, NDArray[Any]]]:
         """One run of fixed step size; its output has the key ANCHOR until the verdict says where to keep it."""
         x, length, dual = self.anchor.copy(), state.run_length, np.zeros_like(self.anchor)
@@ -181,10 +188,7 @@ class _Driver:
             grad_sq = np.asarray([_sum_sq(grad)])
             if self.calls == 1 and not grad.any():
                 return None, run, {}
-            if state.initial_step == 0 and np.isfinite(grad_sq[0]) and grad_sq[0] > 0:
-                state = state._replace(
-                    initial_step=plans.first_step(config, _sum_sq(self.anchor), grad_sq[0])
-                )
+            state = self._latched(config, state, grad_sq[0])
             step_size = plans.step_size(state) * schedules.dual_factor(schedule, step, length)
             run, move = tracking.probe(
                 run, grad_sq, value, np.True_, step_size=step_size, patience=patience, xp=np
@@ -207,6 +211,7 @@ class _Driver:
             share = x.dtype.type(plans.interpolation(config, state, run))
             grad, value = self._ask(x + share * (average - x))
             grad_sq = np.asarray([_sum_sq(grad)])
+            state = self._latched(config, state, grad_sq[0])
             run, move, single = tracking.track(
                 run,
                 grad_sq,
@@ -216,8 +221,10 @@ class _Driver:
                 vouched=state.probe_length,
                 alpha=config.alphas[0],
                 start_sq=plans.start_sq(config, state),
+                guess=state.initial_step,
                 length=length,
                 noise_sq=state.noise_sq,
+                averaged=True,
                 schedule=plans.step_schedule(config),
                 gamma=schedules.GAMMA[config.primal],
                 xp=np,
@@ -235,7 +242,7 @@ class _Driver:
             away = np.sum(gap_sq, dtype=np.float64), np.sum(gap_sq * mean_sq, dtype=np.float64)
             run = tracking.remeasured(run, single, grad_sq, metric_sq, np)
             run, keep = tracking.moved(run, move, reach_sq, np, *away)
-            x = self.anchor if move.explode else np.where(keep, new, x)
+            x = average if move.explode else np.where(keep, new, x)
             average = average + x.dtype.type(move.weight) * (x - average)
         return state, run, {AVERAGE: average}
 

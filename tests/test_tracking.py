@@ -19,8 +19,10 @@ def track(run: Run, grad_sq: float | np.floating, **kwargs: Any) -> tuple[Run, M
         "vouched": 16,
         "alpha": 1.5,
         "start_sq": np.ones(1),
+        "guess": 0.0,
         "length": 100,
         "noise_sq": np.inf,
+        "averaged": True,
         "schedule": "constant",
         "gamma": 0.0,
         "xp": np,
@@ -89,15 +91,62 @@ def test_weights_stay_finite_where_gradients_vanish() -> None:
             assert single.growth >= 1
 
 
-def test_a_stretch_that_explodes_starts_its_average_anew() -> None:
+def under_way(**kwargs: Any) -> Run:
+    """A run after 31 gradients of norm 1, at distance 1."""
     run = tracking.begin(0, np.float64, np)
-    for _ in range(30):
-        run, _, _ = track(run, 1.0)
-    run, move, _ = track(run, 1e9)
+    for _ in range(31):
+        run, move, _ = track(run, 1.0, **kwargs)
+        run, _ = tracking.moved(run, move, np.ones(1), np, 1.0, 1.0)
+    return run
+
+
+@pytest.mark.parametrize("bad", [1e9, np.inf, np.nan])
+@pytest.mark.parametrize("averaged", [True, False])
+@np.errstate(all="ignore")
+def test_bad_gradients_are_not_taken_and_many_in_a_row_explode(bad: float, averaged: bool) -> None:
+    run = under_way(averaged=averaged)
+    steps = track(run, 1.0, averaged=averaged)[1].steps
+    for _ in range(tracking.LONG_PATIENCE[averaged] - 1):
+        run, move, _ = track(run, bad, averaged=averaged)
+        assert not move.go
+        assert not move.explode
+    after, move, _ = track(run, 1.0, averaged=averaged)
+    assert move.go
+    assert (after.bad, after.cuts) == (0, 0)
+    assert 0.7 * steps < move.steps < steps  # they are fewer gradients than have been spent
+    run, move, _ = track(run, bad, averaged=averaged)
     assert move.explode
-    assert (move.weight, run.weight_sum) == (1.0, 0.0)
-    _, move, _ = track(run, 1.0)
-    assert move.weight == 1.0
+    assert (run.bad, run.cuts) == (0, 1)
+    assert tracking.stands(run)
+    assert run.away_sq == run.away_product == 0.0
+    assert move.weight == 1.0  # the average is where the run goes on
+    assert (run.origin == run.step) == (run.weight_sum == 0) == (not averaged)
+
+
+def test_a_run_that_has_not_moved_waits() -> None:
+    run = under_way()
+    for _ in range(100):
+        run, move, _ = track(run, np.nan)
+    assert run.cuts == 1
+    run, move, _ = track(run, 1e9)  # where it went back to, no gradient counts as a burst
+    assert move.go
+
+
+def test_an_explosion_halves_every_step() -> None:
+    run, other = under_way(), under_way()._replace(cuts=np.int32(1))
+    (_, move, single), (_, less, half) = track(run, 1.0), track(other, 1.0)
+    assert less.steps == 0.5 * move.steps
+    assert half.factor == 0.5 * single.factor
+    (_, move, _), (_, less, _) = (track(each, 1.0, cap=1e-6, vouched=1e9) for each in (run, other))
+    assert less.steps == 0.25 * move.steps
+
+
+def test_without_a_displacement_the_guess_counts() -> None:
+    run = tracking.begin(0, np.float64, np)
+    _, move, _ = track(run, 4.0, start_sq=np.zeros(1), guess=0.25)
+    assert move.steps == tracking.TRACKING * 0.25
+    _, move, _ = track(run, 4.0, start_sq=np.ones(1), guess=0.25)
+    assert move.steps == tracking.TRACKING / 2
 
 
 def test_a_coordinate_alone_follows_the_rule_of_the_whole() -> None:
@@ -126,18 +175,6 @@ def test_a_coordinate_behind_the_others_counts_as_far_as_they() -> None:
     steps = tracking.coordinate_steps(single, gaps, squares, 6, np)
     reach = np.maximum(gaps, tracking.TYPICAL * (away_sq / 6) ** 0.5 * np.minimum(1.0, squares**-0.5))
     np.testing.assert_allclose(steps / steps[-1], reach / squares**0.5 / gaps[-1])
-
-
-def test_after_an_explosion_no_coordinate_has_moved() -> None:
-    run, move, _ = track(tracking.begin(0, np.float64, np), 1.0)
-    for _ in range(30):
-        run, move, _ = track(run, 1.0)
-        run, _ = tracking.moved(run, move, np.ones(1), np, 1.0, 1.0)
-    assert run.away_sq == run.away_product == 1.0
-    run, move, _ = track(run, 1e9)
-    run, _ = tracking.moved(run, move, np.ones(1), np, 1.0, 1.0)
-    assert move.explode
-    assert run.away_sq == run.away_product == 0.0
 
 
 @pytest.mark.parametrize("power", [-20, 7])

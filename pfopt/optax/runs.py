@@ -58,7 +58,9 @@ class Turn(NamedTuple):
     searching: jax.Array
     training: jax.Array
     latch: jax.Array  # the anchor is where the parameters are now
-    restart: jax.Array  # the first gradient of a run or stretch: it moves the anchor
+    restart: (
+        jax.Array
+    )  # the first gradient of a run, or after an explosion: it moves the anchor or the average
     away_sq: jax.Array  # ‖x − x_0‖² in the search
     decay: Any  # of the momentum
     weight: jax.Array  # of the new point in the average; plan "certified": of the old one
@@ -164,7 +166,7 @@ def _decide(
     far = kernels.range_of_return(gradient.params)
     lost = searching & (run.bad < LOST) & _is_lost(state, run, away_sq, far)
     run = run._replace(bad=jnp.where(lost, run.bad + LOST, run.bad))
-    age = tracking.real(run.step - run.origin, run, jnp)
+    stands = tracking.stands(run)
     run, move, single = _measure(options, state, run, gradient, counts)
     averages = training | (options.config.plan == "certified")
     turn = Turn(
@@ -175,9 +177,9 @@ def _decide(
         searching=searching,
         training=training,
         latch=latch,
-        restart=start & (searching | training) & (latch | ~unlatched),
+        restart=jnp.where(training, stands, start & searching) & (latch | ~unlatched),
         away_sq=away_sq,
-        decay=options.momentum * (age > 0),
+        decay=options.momentum * ~stands,
         weight=move.weight * averages,
         shares=tuple(plans.interpolation(options.config, search, each, jnp) for each in (state.run, run)),
         ends=live & (run.step >= search.run_length),
@@ -208,8 +210,10 @@ def _measure(
         vouched=search.probe_length,
         alpha=config.alphas[0],
         start_sq=state.start_sq,
+        guess=search.initial_step,
         length=length,
         noise_sq=search.noise_sq,
+        averaged=plans.averages(config),
         schedule=plans.step_schedule(config),
         gamma=options.gamma,
         xp=jnp,

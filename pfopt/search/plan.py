@@ -219,15 +219,16 @@ def _finish_certified(config: Config, state: State, run: Run, xp: Any) -> tuple[
 
 def _finish_probe(config: Config, state: State, run: Run, xp: Any) -> tuple[State, Any]:
     before, total = state.bracket, stage_steps(config, state, xp)
-    accepted = bisection.accepts(config, before, run, state.initial_step, xp)
-    bracket = bisection.advance(config, before, accepted, run, xp)
+    measured = run.grad_sq[0] > 0  # gradients that are zero or not finite say nothing: the probe is run again
+    accepted = measured & bisection.accepts(config, before, run, state.initial_step, xp)
+    bracket = choose(xp, measured, bisection.advance(config, before, accepted, run, xp), before)
     state = state._replace(bracket=bracket)
     if config.primal and not config.endless:  # a decay needs the horizon, and others decay anyway
         found = tracking.noise_sq(run, step_size(state._replace(bracket=before), xp), xp)
-        state = state._replace(noise_sq=xp.where(before.branch == START, found, state.noise_sq))
+        state = state._replace(noise_sq=xp.where(measured & (before.branch == START), found, state.noise_sq))
 
-    silent = bisection.is_silent(before, accepted, run, xp)
-    too_high = bisection.is_bottomless(before, accepted, run, xp)
+    silent = measured & bisection.is_silent(before, accepted, run, xp)
+    too_high = measured & bisection.is_bottomless(before, accepted, run, xp)
     length = LENGTHEN * state.probe_length
     longer = state._replace(
         bracket=bisection.lengthened(before, LENGTHEN, xp), probe_length=length, run_length=length

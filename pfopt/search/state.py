@@ -93,8 +93,8 @@ class Run(NamedTuple):
     distance_sq: Any  # shape=(1 + scopes,), max ‖x − x_0‖² over the stretch, last point included
     away_sq: Any  # ‖x − x_0‖² now, in the plain norm; where coordinates move on their own
     away_product: Any  # likewise, the sum of (x − x_0)² times the weighted mean of g²
-    bad: Any  # consecutive non-finite gradients or losses
-    cuts: Any  # explosions so far: each quarters the cap
+    bad: Any  # consecutive gradients that were not taken: not finite, or bursts
+    cuts: Any  # explosions so far: each halves the steps and quarters the cap
     weight_sum: Any  # sum of the average's weights over the stretch; long run only
     value_sum: Any  # sum of the losses of a probe
     value_count: Any  # how many there were

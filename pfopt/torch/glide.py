@@ -34,7 +34,7 @@ class Moment(NamedTuple):
 
     move: Move
     single: Single
-    age: Tensor  # shape=(), gradients of the stretch before this one
+    stands: Tensor  # shape=(), bool; momentum begins anew
     before: Tensor  # shape=(), share of the average in the points, before the move
     after: Tensor  # shape=(), after it
 
@@ -60,13 +60,13 @@ def glide(bundle: Bundle, rule: Rule, steps: Tensor, moment: Moment, scalar: Ten
         moment: the gradient's.
         scalar: shape=(), in the dtype of what is measured.
     """
-    like, (move, single, age, before, after) = bundle.points, moment
+    like, (move, single, stands, before, after) = bundle.points, moment
     points, anchor = kernels.joined(like), bundle.whole("anchor")
     average = bundle.whole("average") if rule.averages else points
     iterates = kernels.lerp(points, average, before / (before - 1)) if rule.primal else points
     gradient = kernels.direction(bundle, points, rule.weight_decay, rule.maximize)
     steps = steps.to(points)
-    direction = _with_momentum(bundle, rule, gradient, move.go, age)
+    direction = _with_momentum(bundle, rule, gradient, move.go, stands)
 
     if rule.coordinates:
         steps = steps.clamp(min=torch.finfo(points.dtype).tiny)
@@ -91,7 +91,8 @@ def glide(bundle: Bundle, rule: Rule, steps: Tensor, moment: Moment, scalar: Ten
         metric_sq = away_sq = away_product = scalar  # not wanted
 
     keep = (reach < torch.inf).logical_and_(move.go)  # entry by entry: their sum would be a pass of its own
-    iterates = torch.where(move.explode, anchor, torch.where(keep, new, iterates))
+    home = average if rule.averages else anchor
+    iterates = torch.where(move.explode, home, torch.where(keep, new, iterates))
     if rule.averages:
         average = kernels.lerp(average, iterates, move.weight)
         kernels.store(average, bundle.slot("average"))
@@ -107,13 +108,13 @@ def compiled() -> Any:
     return torch.compile(glide)
 
 
-def _with_momentum(bundle: Bundle, rule: Rule, gradient: Tensor, go: Tensor, age: Tensor) -> Tensor:
+def _with_momentum(bundle: Bundle, rule: Rule, gradient: Tensor, go: Tensor, stands: Tensor) -> Tensor:
     """The direction v = m v + (1 − m) g, or (1 − m) g + m v for Nesterov; zero where there is no gradient."""
     momentum = rule.momentum
     if not (momentum and bundle.grads):
         return gradient
     velocity = bundle.whole("momentum_buffer")
-    decay = momentum * (age > 0).to(velocity)  # 0 at the first gradient of a stretch
+    decay = momentum * stands.logical_not().to(velocity)
     velocity = torch.where(go, (decay * velocity).add(gradient, alpha=1 - momentum), velocity)
     kernels.store(velocity, bundle.slot("momentum_buffer"))
     return (momentum * velocity).add(gradient, alpha=1 - momentum) if rule.nesterov else velocity

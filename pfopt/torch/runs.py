@@ -158,7 +158,9 @@ def _latch(work: Work, gradient: Gradient) -> None:
 def _train(work: Work, gradient: Gradient, state: State, run: Run) -> Run:
     """One gradient of the long run."""
     options, search = work.options, work.search
-    age = tracking.real(run.step - run.origin, run, torch)
+    if state.initial_step == 0:
+        _latch(work, gradient)
+    stands = tracking.stands(run)
     share = plans.interpolation(work.config, state, run, torch)
     run, move, single = tracking.track(
         run,
@@ -167,8 +169,10 @@ def _train(work: Work, gradient: Gradient, state: State, run: Run) -> Run:
         vouched=state.probe_length,
         alpha=work.config.alphas[0],
         start_sq=search["start_sq"],
+        guess=search["initial_step"],
         length=state.run_length,
         noise_sq=state.noise_sq,
+        averaged=plans.averages(work.config),
         schedule=plans.step_schedule(work.config),
         gamma=schedules.GAMMA[work.config.primal]
         if isinstance(options["average"], str)
@@ -176,7 +180,7 @@ def _train(work: Work, gradient: Gradient, state: State, run: Run) -> Run:
         xp=torch,
     )
     search["step_size"].copy_(move.steps[0])
-    moment = Moment(move, single, age, share, plans.interpolation(work.config, state, run, torch))
+    moment = Moment(move, single, stands, share, plans.interpolation(work.config, state, run, torch))
     points = {bundle.kind: bundle.points[0] for bundle in work.bundles}
     moments = {kind: _beside(some, moment) for kind, some in points.items()}
     steps = scopes.step_sizes(options["scope"], move.steps, work.bundles)
