@@ -97,8 +97,11 @@ def params(given: Any) -> None:
         if not (hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jnp.inexact)):
             came = getattr(leaf, "dtype", type(leaf).__name__)
             raise TypeError(f"params must be floating-point or complex arrays, got {came} at {name}")
-        if isinstance(leaf, (jax.Array, np.ndarray)) and is_known(leaf) and not jnp.isfinite(leaf).all():
-            raise ValueError(f"params must be finite, got NaN or infinity at {name}")
+        if isinstance(leaf, (jax.Array, np.ndarray)) and is_known(leaf):
+            with jax.ensure_compile_time_eval():  # known parameters of a traced function
+                finite = jnp.isfinite(leaf).all()
+            if not finite:
+                raise ValueError(f"params must be finite, got NaN or infinity at {name}")
 
 
 def loss(given: Any, dtype: Any) -> jax.Array | None:
@@ -125,7 +128,12 @@ def _certified(total_steps: Any, momentum: Any, scope: str, average: Any) -> Non
 
 
 def _steps(value: Any, plan: str) -> Any:
-    return validate.budget(value, plan, "total_steps") if is_known(value) else value
+    if not is_known(value):
+        return value
+    steps = validate.budget(value, plan, "total_steps")
+    if steps > plans.ENDLESS:
+        raise ValueError(f"total_steps must be at most 2**30, or None where it is unknown, got {steps}")
+    return steps
 
 
 def _number(value: Any) -> Any:

@@ -11,7 +11,7 @@ from jax.core import Tracer
 from pfopt.optax.memory import ParameterFreeState
 from pfopt.search import tracking
 from pfopt.search.plan import FIRST_STAGE
-from pfopt.search.state import ANCHOR, AVERAGE, HI, LO, Outcome, Phase, Status, on_host
+from pfopt.search.state import ANCHOR, AVERAGE, HI, LO, Outcome, Phase, Status, on_host, sentence
 
 
 def eval_params(state: Any, params: Any) -> Any:
@@ -95,7 +95,8 @@ def _status(state: ParameterFreeState) -> Status:
         value.item() for value in map(np.asarray, (state.budget, state.idle, state.probes, state.step_size))
     )
     done = search.phase == Phase.DONE
-    lipschitz, distance = tracking.estimates(finished if done else run)
+    last = finished if done else run
+    lipschitz, distance = tracking.estimates(last)
     first_stage = budget or FIRST_STAGE
     step = first_stage * (2**search.stage - 1) + search.spent + (0 if done else run.step)
     return Status(
@@ -106,5 +107,5 @@ def _status(state: ParameterFreeState) -> Status:
         step_size=step_size,
         lipschitz=lipschitz,
         distance=distance,
-        message=Outcome(search.outcome).message,
+        message=sentence(Outcome(search.outcome), last.cuts),
     )

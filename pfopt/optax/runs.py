@@ -323,7 +323,8 @@ def _advance(options: Options, state: ParameterFreeState, turn: Turn) -> Paramet
     """The displacement that a move leads to, where it is told by products; that of the dual sequence, if any."""
     if turn.pairing is None:
         return state
-    steps = plans.step_size(state.search, jnp) if state.grad_sum else jnp.stack(turn.steps)
+    each = kernels.stacked(turn.steps, state.step_size.dtype)
+    steps = plans.step_size(state.search, jnp) if state.grad_sum else each
     kept = pairing.advance(state.pairing, turn.pairing, steps, turn.move.go, options.scope)
     return state._replace(pairing=kept)
 

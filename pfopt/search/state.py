@@ -60,6 +60,13 @@ _MESSAGES = {
 }
 
 
+def sentence(outcome: Outcome, explosions: int) -> str:
+    """What happened, for a person."""
+    times = "once" if explosions == 1 else f"{explosions} times"
+    exploded = f" The long run exploded {times}: it went back and halved its steps." if explosions else ""
+    return outcome.message + exploded
+
+
 class Config(NamedTuple):
     """What the caller fixed before the first gradient; hashable, never traced."""
 

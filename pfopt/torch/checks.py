@@ -114,6 +114,33 @@ def saved_buffers(saved: list[Tensor], own: list[Tensor]) -> None:
         )
 
 
+def saved_state(given: dict[str, Any], groups: list[dict[str, Any]]) -> None:
+    """A checkpoint is that of this optimizer, of parameters of these shapes."""
+    if not all("total_steps" in group for group in given["param_groups"]):
+        raise ValueError(
+            "state_dict must be that of an optimizer of pfopt.torch: its groups have no total_steps"
+        )
+    if "base" in given:
+        raise ValueError(
+            "state_dict must be that of a ParameterFreeSGD, got one that holds the state of a base"
+        )
+    own = [param for group in groups for param in group["params"]]
+    for index, state in given["state"].items():
+        saved = tuple(state["anchor"].shape) if "anchor" in state else None
+        if index < len(own) and saved is not None and saved != tuple(own[index].shape):
+            raise ValueError(
+                f"params must have the shapes that were saved: parameter {index} {saved}, got {tuple(own[index].shape)}"
+            )
+
+
+def closure(given: Any) -> None:
+    """What ``step`` takes first is a function."""
+    if not callable(given):
+        raise TypeError(
+            f"closure must be callable (a loss goes as step(loss=loss)), got {type(given).__name__}"
+        )
+
+
 def loss(given: Any) -> Tensor | float | None:
     """A scalar loss, a number or a one-element tensor; never read here."""
     if given is None:

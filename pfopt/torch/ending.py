@@ -29,7 +29,7 @@ def finish(work: Work) -> None:
         start_sq = plans.start_sq(work.config, following)
         if state.phase == Phase.SEARCH:
             search["history"].append(list(plans.record(state, run, verdict.accepted)))
-        search["estimates"] = list(tracking.estimates(run))
+        search["estimates"] = [*tracking.estimates(run), int(run.cuts)]
     memory.store_state(search, following)
     search["initial_step"].fill_(following.initial_step)
     search["start_sq"].copy_(torch.from_numpy(start_sq))

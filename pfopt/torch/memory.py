@@ -13,7 +13,7 @@
     history             every ProbeRecord as a list
     buffers             the tensors that are put back at restarts
     idle                steps after the returned point was delivered
-    estimates           lipschitz and distance of the last finished run
+    estimates           lipschitz, distance and explosions of the last finished run
     unit, reach_sq      where a base makes the directions: see pairing.py
 
 ``state[p]`` holds the tensors of one parameter: its anchor, the average, and what the plan needs beside them.
@@ -35,9 +35,14 @@ from pfopt.torch import scopes
 from pfopt.torch.kernels import HALF
 
 
+def device_of(groups: list[dict[str, Any]]) -> torch.device:
+    """Where the controller is: with the first parameter."""
+    return next(param.device for group in groups for param in group["params"])
+
+
 def fresh(config: Config, groups: list[dict[str, Any]], buffers: list[Tensor]) -> dict[str, Any]:
     """The controller's dictionary before the first gradient; float64 wherever the device knows it."""
-    device, many = groups[0]["params"][0].device, scopes.count(groups)
+    device, many = device_of(groups), scopes.count(groups)
     zero = torch.zeros((), dtype=torch.float32 if device.type == "mps" else torch.float64, device=device)
     search = {
         "initial_step": zero,
@@ -48,7 +53,7 @@ def fresh(config: Config, groups: list[dict[str, Any]], buffers: list[Tensor]) -
         "history": [],
         "buffers": [buffer.detach().clone() for buffer in buffers],
         "idle": 0,
-        "estimates": [0.0, 0.0],
+        "estimates": [0.0, 0.0, 0],
     }
     store_state(search, plans.init(config, many))
     begin_run(search, groups)
@@ -66,7 +71,7 @@ def begin_run(search: dict[str, Any], groups: list[dict[str, Any]]) -> None:
 
 def settle(search: dict[str, Any], groups: list[dict[str, Any]], buffers: list[Tensor]) -> None:
     """Bring the tensors to the parameters' devices, and make room for groups that were added."""
-    device = groups[0]["params"][0].device
+    device = device_of(groups)
     for name in ("initial_step", "start_sq", "step_size"):
         search[name] = search[name].to(device)
     search["run"] = {name: value.to(device) for name, value in search["run"].items()}

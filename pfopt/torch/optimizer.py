@@ -17,7 +17,7 @@ from torch.optim import Optimizer
 
 from pfopt.search import plan as plans
 from pfopt.search import tracking, validate
-from pfopt.search.state import Config, Outcome, Phase, ProbeRecord, Status
+from pfopt.search.state import Config, Outcome, Phase, ProbeRecord, Status, sentence
 from pfopt.torch import checks, ending, kernels, memory, runs
 
 
@@ -49,9 +49,9 @@ class ParameterFreeSGD(Optimizer):
 
     Args:
         params: iterable of parameters, of ``(name, parameter)`` pairs or of dicts defining parameter groups.
-        total_steps: number of gradients that the whole method may use; ``None`` where it is unknown: the long
-            run goes on without end, and ``averaged()`` has the point to deploy. A long run that decays has
-            budgets that double instead, each from the last returned point.
+        total_steps: number of gradients that the whole method may use, at least 16 (plan "certified": 8);
+            ``None`` where it is unknown: the long run goes on without end, and ``averaged()`` has the point to
+            deploy. A long run that decays has budgets that double instead, each from the last returned point.
         plan: "train" or "certified".
         schedule: of plan "certified", the probes' schedule: "constant" returns their average, which the paper's
             theorems are about, and "linear" the last iterate of a linear decay. In the long run "linear" is
@@ -82,6 +82,10 @@ class ParameterFreeSGD(Optimizer):
         RuntimeError: ``fused=True``, and ``torch.compile`` does not work here.
 
     Note:
+        The probes of the search try step sizes that are too large, and the losses and parameters that they meet can
+        be astronomical: averages of weights or losses, early stopping and the like begin with the long run, once
+        ``status().phase`` is no longer "search".
+
         Gradients that are absent, or exactly zero before the first one that is not, spend nothing. A probe
         that meets a non-finite number stands still for the rest of its steps, so that ``step()`` reads the
         device only at the last step of a run.
@@ -164,11 +168,15 @@ class ParameterFreeSGD(Optimizer):
                     group["search"] = search
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Load a state; float32 accumulators of half-precision parameters keep their precision.
+        """Load a state, ``total_steps`` and the other options included.
+
+        Float32 accumulators of half-precision parameters keep their precision.
 
         Raises:
-            ValueError: the groups, or the shapes of the buffers, are not those that were saved.
+            ValueError: it is that of another optimizer, or the groups, or the shapes of parameters or buffers, are not
+                those that were saved.
         """
+        checks.saved_state(state_dict, self.param_groups)
         with memory.precision_kept(self):
             super().load_state_dict(state_dict)
         search = self._search()
@@ -192,6 +200,7 @@ class ParameterFreeSGD(Optimizer):
         """
         self.train()
         if closure is not None:
+            checks.closure(closure)
             with torch.enable_grad():
                 loss = closure()
         value = checks.loss(loss)
@@ -217,7 +226,7 @@ class ParameterFreeSGD(Optimizer):
         run, _ = memory.read_run(search)
         before = config.total_steps * (2**state.stage - 1) + state.spent
         done = state.phase == Phase.DONE
-        lipschitz, distance = search["estimates"] if done else tracking.estimates(run)
+        lipschitz, distance, cuts = search["estimates"] if done else (*tracking.estimates(run), int(run.cuts))
         step = before if done else before + run.step
         return Status(
             phase=Phase(state.phase).label,
@@ -227,7 +236,7 @@ class ParameterFreeSGD(Optimizer):
             step_size=float(search["step_size"]),
             lipschitz=lipschitz,
             distance=distance,
-            message=Outcome(state.outcome).message,
+            message=sentence(Outcome(state.outcome), cuts),
         )
 
     def history(self) -> list[ProbeRecord]:
@@ -257,12 +266,15 @@ class ParameterFreeSGD(Optimizer):
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
-        """``with opt.averaged():`` the parameters hold the iterate to deploy."""
+        """``with opt.averaged():`` the parameters hold the iterate to deploy; afterwards what they held before."""
+        search = self._search()
+        deployed = search is not None and search["deployed"]
         self.eval()
         try:
             yield
         finally:
-            self.train()
+            if not deployed:
+                self.train()
 
     # ---------------------------------------------------------------- inside
 
@@ -344,7 +356,7 @@ class ParameterFreeSGD(Optimizer):
         search["idle"] += 1
         if state.spent + search["idle"] == config.total_steps + 1:
             warnings.warn(
-                f"ParameterFreeSGD: the budget of total_steps={config.total_steps} gradients is spent and "
+                f"{type(self).__name__}: the budget of total_steps={config.total_steps} gradients is spent and "
                 "the parameters hold the returned point; this step and later ones change nothing",
                 stacklevel=7,  # the line that called step(), past torch's decorators
             )

@@ -91,10 +91,12 @@ class ParameterFree(ParameterFreeSGD):
         )
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add a group to this optimizer and to the base."""
-        super().add_param_group(param_group)
+        """Add a group to this optimizer and to the base, whose options are all but ``lr``, a multiplier here."""
+        own = {name: value for name, value in param_group.items() if name in ("params", "lr")}
+        super().add_param_group(own)
         if len(self.base.param_groups) < len(self.param_groups):
-            self.base.add_param_group({"params": self.param_groups[-1]["params"]})
+            others = {name: value for name, value in param_group.items() if name not in own}
+            self.base.add_param_group({"params": self.param_groups[-1]["params"], **others})
 
     def __getstate__(self) -> dict[str, Any]:
         own = {"base": self.base, "_anchor_state": self._anchor_state, "_gradients": {}}
@@ -110,11 +112,19 @@ class ParameterFree(ParameterFreeSGD):
         """Load a state.
 
         Raises:
-            ValueError: it is not the state of a ``ParameterFree``, or the groups are not those that were saved.
+            ValueError: it is not the state of a ``ParameterFree`` around such a base, or the groups, or the shapes of
+                parameters, are not those that were saved.
         """
         if "base" not in state_dict or "base_anchor" not in state_dict:
             raise ValueError('state_dict must hold the state of the base under "base" and "base_anchor"')
         own = {name: value for name, value in state_dict.items() if name not in ("base", "base_anchor")}
+        saved, options = (
+            set(each["param_groups"][0]) for each in (state_dict["base"], self.base.state_dict())
+        )
+        if saved != options:
+            raise ValueError(
+                f"base must be of the kind that was saved, with {sorted(saved)}, got {sorted(options)}"
+            )
         super().load_state_dict(own)
         self.base.load_state_dict(state_dict["base"])
         params = list(_params(self.base))
@@ -122,6 +132,10 @@ class ParameterFree(ParameterFreeSGD):
         self._anchor_state = _copied(saved)
 
     def _take(self, search: dict[str, Any], value: Tensor | float | None) -> None:
+        if len(self.base.param_groups) != len(self.param_groups):
+            raise ValueError(
+                "base must have the groups of this optimizer: add new ones here, not to the base"
+            )
         stage, cuts = search["state"]["stage"], search["run"]["cuts"].clone()
         if value is not None and self.base.param_groups[0].get("maximize"):
             value = -value

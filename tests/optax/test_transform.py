@@ -275,6 +275,7 @@ def test_unknown_horizon_of_a_run_that_decays() -> None:
         ({"total_steps": 0}, "total_steps must be positive, got 0"),
         ({"total_steps": 15}, "total_steps is too small to search.*at least 16.*got 15"),
         ({"total_steps": 1.5}, "total_steps must be an integer, got 1.5"),
+        ({"total_steps": 2**31}, r"total_steps must be at most 2\*\*30.*got 2147483648"),
         ({"total_steps": True}, "total_steps must be an integer, got True"),
         ({"total_steps": None, "plan": "certified"}, "total_steps must be an integer where"),
         ({"plan": "fast"}, "plan must be one of 'train', 'certified', got 'fast'"),

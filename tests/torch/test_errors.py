@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import nn
 
-from pfopt.torch import ParameterFreeSGD
+from pfopt.torch import ParameterFree, ParameterFreeSGD
 from tests.torch.problems import Regression, assert_same, feed_step, run, snapshot, until_done
 
 BAD_ARGUMENTS: list[tuple[dict[str, Any], type[Exception], str]] = [
@@ -142,6 +142,52 @@ def test_a_checkpoint_with_other_buffers(buffers: list[torch.Tensor] | None) -> 
     other = ParameterFreeSGD(Regression().parameters(), 40, buffers=buffers)
     with pytest.raises(ValueError, match=r"buffers .*saved.*\(2,\)"):
         other.load_state_dict(saved.state_dict())
+
+
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (lambda: torch.optim.SGD(Regression().parameters(), 0.1), "of an optimizer of pfopt.torch"),
+        (lambda: ParameterFree(torch.optim.SGD(Regression().parameters()), 40), "state of a base"),
+        (lambda: ParameterFreeSGD([nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(3))], 40), r"\(2,\)"),
+    ],
+)
+def test_a_checkpoint_of_another_optimizer(make: Callable[[], Any], sentence: str) -> None:
+    saved, own = make(), ParameterFreeSGD(Regression().parameters(), 40)
+    for param in saved.param_groups[0]["params"]:
+        param.grad = torch.ones_like(param)
+    saved.step()
+    with pytest.raises(ValueError, match=sentence):
+        own.load_state_dict(saved.state_dict())
+
+
+def test_a_loss_in_the_place_of_a_closure() -> None:
+    model = Regression()
+    loss = model.loss()
+    with pytest.raises(TypeError, match=r"closure must be callable .*loss=loss"):
+        ParameterFreeSGD(model.parameters(), 40).step(loss)  # type: ignore[arg-type]
+
+
+def test_groups_without_parameters() -> None:
+    model = Regression()
+    optimizer = ParameterFreeSGD([{"params": []}, {"params": list(model.parameters())}], 40)
+    run(model, optimizer, 40)
+    assert optimizer.status().phase == "done"
+    empty = ParameterFreeSGD([{"params": []}], 40)
+    empty.step()
+    assert empty.status().step == 0
+
+
+def test_nested_views_of_the_average() -> None:
+    model = Regression()
+    optimizer = ParameterFreeSGD(model.parameters(), 200)
+    run(model, optimizer, 150)
+    with optimizer.averaged():
+        outer = model.full_loss()
+        with optimizer.averaged():
+            assert model.full_loss() == outer
+        assert model.full_loss() == outer
+    assert model.full_loss() != outer
 
 
 def test_nan_in_a_late_group() -> None:

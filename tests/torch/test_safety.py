@@ -98,6 +98,34 @@ def test_a_fault_in_every_phase(schedule: str, fault: str, forever: bool) -> Non
         assert running.model.full_loss() <= running.at_anchor * (1 + 1e-6), f"step {when}, {phases[when]}"
 
 
+@pytest.mark.parametrize("factor", [0.0, math.nan, 1e4], ids=["zero", "nan", "burst"])
+@pytest.mark.parametrize(
+    "window", [(1, 60), (10, 60), (10, 150), (250, 252), (250, 300), (396, 400), (398, 400)], ids=str
+)
+def test_a_stretch_of_bad_gradients_costs_little(window: tuple[int, int], factor: float) -> None:
+    """It spoils no probe but the one that is running, and loses nothing of the long run."""
+    running = start(400)
+    for step in range(400):
+        running.optimizer.zero_grad()
+        loss = running.model.loss(step)
+        (loss * (factor if step in range(*window) else 1.0)).backward()
+        running.optimizer.step()
+    assert running.optimizer.status().phase == "done"
+    inputs = torch.nn.functional.pad(running.model.inputs, (0, 1), value=1.0)
+    best = torch.linalg.lstsq(inputs, running.model.targets).solution
+    least = float((inputs @ best - running.model.targets).square().mean())
+    assert running.model.full_loss() - least < 0.02 * (running.at_anchor - least)
+
+
+@pytest.mark.parametrize("average", ["auto", "last"])
+def test_an_explosion_is_told(average: str) -> None:
+    running = start(400, average=average)
+    for step in range(400):
+        faulty_step(running, "grad nan" if 300 <= step < 340 else None, losses=False)
+        exploded = "exploded once" in running.optimizer.status().message
+        assert exploded == (step >= 300 + (3 if average == "auto" else 31))
+
+
 @settings(max_examples=30, deadline=None, derandomize=True)
 @given(
     name=st.sampled_from(list(PLANS)),

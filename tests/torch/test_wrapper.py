@@ -237,6 +237,30 @@ def test_bad_arguments(make: Any, error: type[Exception], sentence: str) -> None
         make([nn.Parameter(torch.ones(2))])
 
 
+def test_a_late_group_has_the_bases_options() -> None:
+    first, second = (nn.Parameter(torch.ones(2)) for _ in range(2))
+    opt = ParameterFree(torch.optim.AdamW([first]), 100)
+    opt.add_param_group({"params": [second], "weight_decay": 0.5, "lr": 0.25})
+    assert (opt.base.param_groups[1]["weight_decay"], opt.param_groups[1]["weight_decay"]) == (0.5, 0.0)
+    assert opt.param_groups[1]["lr"] == 0.25
+
+
+def test_a_group_of_the_base_alone() -> None:
+    first, second = (nn.Parameter(torch.ones(2)) for _ in range(2))
+    opt = ParameterFree(torch.optim.AdamW([first]), 100)
+    opt.base.add_param_group({"params": [second]})
+    first.grad = torch.ones(2)
+    with pytest.raises(ValueError, match="groups of this optimizer"):
+        opt.step()
+
+
+def test_a_checkpoint_of_another_base() -> None:
+    params = [nn.Parameter(torch.ones(2))]
+    saved = ParameterFree(torch.optim.AdamW(params), 100).state_dict()
+    with pytest.raises(ValueError, match="of the kind that was saved"):
+        ParameterFree(torch.optim.SGD(params), 100).load_state_dict(saved)
+
+
 def test_step_hooks_are_called_once() -> None:
     ParameterFreeSGD([nn.Parameter(torch.ones(1))], 100)
     net = model()
