@@ -92,10 +92,9 @@ class ParameterFree(ParameterFreeSGD):
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group to this optimizer and to the base, whose options are all but ``lr``, a multiplier here."""
-        own = {name: value for name, value in param_group.items() if name in ("params", "lr")}
-        super().add_param_group(own)
+        others = {name: value for name, value in param_group.items() if name not in ("params", "lr")}
+        super().add_param_group({name: value for name, value in param_group.items() if name not in others})
         if len(self.base.param_groups) < len(self.param_groups):
-            others = {name: value for name, value in param_group.items() if name not in own}
             self.base.add_param_group({"params": self.param_groups[-1]["params"], **others})
 
     def __getstate__(self) -> dict[str, Any]:
