@@ -81,7 +81,8 @@ def minimize(
         callback: called with the ``ProbeRecord`` of every finished probe.
 
     Returns:
-        A ``Result``. Its point is finite, whatever the oracle returned.
+        A ``Result``. Its point is finite, whatever the oracle returned. It is x0, after one call, where the gradient
+        there is exactly zero.
 
     Raises:
         TypeError: an argument or an oracle's answer has the wrong type.

@@ -82,10 +82,7 @@ ROUNDING = 1e-6  # of ‖g‖² at the anchor, at least, counts as noise
 HEAVIEST = 2.0**-32  # of the largest number, a weight at most, so that their sum is finite
 BURST = 2000.0  # times the mean ‖g‖²; 2e4 fired too late on heavy-tailed least squares
 PATIENCE = 2  # consecutive non-finite gradients end a probe: a single one is one bad batch, at a good point
-LONG_PATIENCE = {
-    True: 4,
-    False: 32,
-}  # of the long run; by whether it goes back to an average, or to the anchor
+LONG_PATIENCE = {True: 4, False: 32}  # of the long run, by whether it goes back to an average or to x_0
 BURST_AFTER = 20  # gradients, before which the mean means little
 
 
