@@ -102,7 +102,7 @@ class Move(NamedTuple):
     """What the kernel does with one gradient."""
 
     go: Any  # take the gradient: it is finite, not zero, and the run is alive
-    explode: Any  # go back to the last good point instead
+    explode: Any  # go back instead: to the average, or to the anchor where none is kept
     steps: Any  # shape=(1 + scopes,), step sizes; entry 0 the global one
     weight: Any  # of an iterate in the running average: the one moved from (probe) or moved to (long run)
 
