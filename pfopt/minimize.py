@@ -225,7 +225,6 @@ class _Driver:
                 guess=state.initial_step,
                 length=length,
                 noise_sq=state.noise_sq,
-                averaged=True,
                 schedule=plans.step_schedule(config),
                 gamma=schedules.GAMMA[config.primal],
                 xp=np,
@@ -243,7 +242,7 @@ class _Driver:
             away = np.sum(gap_sq, dtype=np.float64), np.sum(gap_sq * mean_sq, dtype=np.float64)
             run = tracking.remeasured(run, single, grad_sq, metric_sq, np)
             run, keep = tracking.moved(run, move, reach_sq, np, *away)
-            x = average if move.explode else np.where(keep, new, x)
+            x = self.anchor if move.explode else np.where(keep, new, x)
             average = average + x.dtype.type(move.weight) * (x - average)
         return state, run, {AVERAGE: average}
 

@@ -240,7 +240,6 @@ def one_gradient(config: Config, state: Any, run: Any, row: Any, xp: Any) -> Any
         guess=state.initial_step,
         length=state.run_length,
         noise_sq=state.noise_sq,
-        averaged=plans.averages(config),
         schedule=plans.step_schedule(config),
         gamma=schedules.GAMMA[config.primal],
         xp=xp,

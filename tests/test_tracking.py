@@ -22,7 +22,6 @@ def track(run: Run, grad_sq: float | np.floating, **kwargs: Any) -> tuple[Run, M
         "guess": 0.0,
         "length": 100,
         "noise_sq": np.inf,
-        "averaged": True,
         "schedule": "constant",
         "gamma": 0.0,
         "xp": np,
@@ -91,54 +90,52 @@ def test_weights_stay_finite_where_gradients_vanish() -> None:
             assert single.growth >= 1
 
 
-def under_way(**kwargs: Any) -> Run:
+def under_way() -> Run:
     """A run after 31 gradients of norm 1, at distance 1."""
     run = tracking.begin(0, np.float64, np)
     for _ in range(31):
-        run, move, _ = track(run, 1.0, **kwargs)
+        run, move, _ = track(run, 1.0)
         run, _ = tracking.moved(run, move, np.ones(1), np, 1.0, 1.0)
     return run
 
 
-@pytest.mark.parametrize("bad", [1e9, np.inf, np.nan])
-@pytest.mark.parametrize("averaged", [True, False])
+def assert_exploded(run: Run, move: Move) -> None:
+    """It begins a new stretch and a new average."""
+    assert move.explode
+    assert not move.go
+    assert (run.bad, run.cuts, run.origin) == (0, 1, run.step)
+    assert tracking.stands(run)
+    assert run.away_sq == run.away_product == run.weight_sum == 0.0
+    assert move.weight == track(run, 1.0)[1].weight == 1.0
+
+
+@pytest.mark.parametrize("bad", [np.inf, np.nan])
 @np.errstate(all="ignore")
-def test_bad_gradients_are_not_taken_and_many_in_a_row_explode(bad: float, averaged: bool) -> None:
-    run = under_way(averaged=averaged)
-    steps = track(run, 1.0, averaged=averaged)[1].steps
-    for _ in range(tracking.LONG_PATIENCE[averaged] - 1):
-        run, move, _ = track(run, bad, averaged=averaged)
+def test_bad_gradients_are_not_taken_and_many_in_a_row_explode(bad: float) -> None:
+    run = under_way()
+    steps = track(run, 1.0)[1].steps
+    for _ in range(tracking.LONG_PATIENCE - 1):
+        run, move, _ = track(run, bad)
         assert not move.go
         assert not move.explode
-    after, move, _ = track(run, 1.0, averaged=averaged)
+    after, move, _ = track(run, 1.0)
     assert move.go
     assert (after.bad, after.cuts) == (0, 0)
-    assert 0.7 * steps < move.steps < steps  # they are fewer gradients than have been spent
-    run, move, _ = track(run, bad, averaged=averaged)
-    assert move.explode
-    assert (run.bad, run.cuts) == (0, 1)
-    assert tracking.stands(run)
-    assert run.away_sq == run.away_product == 0.0
-    assert move.weight == 1.0  # the average is where the run goes on
-    assert (run.origin == run.step) == (run.weight_sum == 0) == (not averaged)
+    assert 0.9 * steps < move.steps < steps  # they are fewer gradients than have been spent
+    assert_exploded(*track(run, bad)[:2])
+
+
+def test_a_burst_explodes_at_once() -> None:
+    assert_exploded(*track(under_way(), 1e9)[:2])
 
 
 def test_a_run_that_has_not_moved_waits() -> None:
     run = under_way()
     for _ in range(100):
-        run, move, _ = track(run, np.nan)
+        run, _, _ = track(run, np.nan)
     assert run.cuts == 1
-    run, move, _ = track(run, 1e9)  # where it went back to, no gradient counts as a burst
+    run, move, _ = track(run, 1e9)
     assert move.go
-
-
-def test_an_explosion_halves_every_step() -> None:
-    run, other = under_way(), under_way()._replace(cuts=np.int32(1))
-    (_, move, single), (_, less, half) = track(run, 1.0), track(other, 1.0)
-    assert less.steps == 0.5 * move.steps
-    assert half.factor == 0.5 * single.factor
-    (_, move, _), (_, less, _) = (track(each, 1.0, cap=1e-6, vouched=1e9) for each in (run, other))
-    assert less.steps == 0.25 * move.steps
 
 
 def test_without_a_displacement_the_guess_counts() -> None:

@@ -24,7 +24,7 @@ class Moment(NamedTuple):
 
     move: Move
     single: Single
-    restart: jax.Array  # it moves what the run began with or went back to, wherever the point landed
+    restart: jax.Array  # it moves the anchor
     decay: Any  # of the momentum
     shares: tuple[jax.Array, jax.Array]  # of the average in the points, before and after the move
 
@@ -85,8 +85,7 @@ def glide(leaf: Leaf, rule: Rule, moment: Moment, dtype: Any) -> Moved:
     iterate = leaf.point
     if rule.primal:
         iterate = kernels.mix(leaf.point, leaf.average, before / (before - 1))
-    home = leaf.anchor if leaf.average is None else leaf.average
-    iterate = jnp.where(moment.restart, home, iterate)
+    iterate = jnp.where(moment.restart, leaf.anchor, iterate)
     direction, velocity = _with_momentum(leaf, rule, moment)
 
     step = jnp.maximum(leaf.step, jnp.finfo(dtype).tiny)
@@ -98,7 +97,7 @@ def glide(leaf: Leaf, rule: Rule, moment: Moment, dtype: Any) -> Moved:
     gap_sq = kernels.abs_sq(new - leaf.anchor)
     reach = kernels.holdable(gap_sq * (step / taken), new, leaf.param)
     new = jnp.where(move.go & jnp.isfinite(reach), new, iterate)  # entry by entry: their sum would be a pass
-    new = jnp.where(move.explode, home, new)
+    new = jnp.where(move.explode, leaf.anchor, new)
 
     measured = Measured(_sum(reach, dtype))
     if recent_sq is not None:

@@ -165,7 +165,7 @@ def lerp(average: jax.Array, leaf: jax.Array, weight: jax.Array) -> jax.Array:
 
 
 def velocity(old: jax.Array, direction: jax.Array, decay: Any, momentum: Any) -> jax.Array:
-    """The velocity decay v + (1 − m) g; ``decay`` is m, or 0 at the first gradient of a stretch."""
+    """The velocity decay v + (1 − m) g; ``decay`` is m, or 0 while the run has not moved."""
     return scaled(old, decay) + scaled(direction, 1 - momentum)
 
 

@@ -58,9 +58,7 @@ class Turn(NamedTuple):
     searching: jax.Array
     training: jax.Array
     latch: jax.Array  # the anchor is where the parameters are now
-    restart: (
-        jax.Array
-    )  # the first gradient of a run, or after an explosion: it moves the anchor or the average
+    restart: jax.Array  # the first gradient of a run or stretch: it moves the anchor
     away_sq: jax.Array  # ‖x − x_0‖² in the search
     decay: Any  # of the momentum
     weight: jax.Array  # of the new point in the average; plan "certified": of the old one
@@ -177,7 +175,7 @@ def _decide(
         searching=searching,
         training=training,
         latch=latch,
-        restart=jnp.where(training, stands, start & searching) & (latch | ~unlatched),
+        restart=start & (searching | training) & (latch | ~unlatched),
         away_sq=away_sq,
         decay=options.momentum * ~stands,
         weight=move.weight * averages,
@@ -213,7 +211,6 @@ def _measure(
         guess=search.initial_step,
         length=length,
         noise_sq=search.noise_sq,
-        averaged=plans.averages(config),
         schedule=plans.step_schedule(config),
         gamma=options.gamma,
         xp=jnp,

@@ -263,7 +263,7 @@ def parameter_free_sgd(
     Raises:
         TypeError, ValueError: an argument is wrong; the message names it, what is allowed and what came.
             Inside a traced program nothing raises: gradients and losses that are not finite are not taken, several in
-            a row end a probe or bring the long run back to its average, and ``status`` says so.
+            a row end a probe or bring the long run back to the anchor, and ``status`` says so.
 
     Examples:
         >>> import jax, jax.numpy as jnp, optax, pfopt.optax

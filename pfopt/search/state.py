@@ -54,8 +54,8 @@ _MESSAGES = {
     ),
     Outcome.ZERO_GRADIENT: "The gradient at the anchor is zero: the anchor is returned.",
     Outcome.NO_SIGNAL: (
-        "No step size was certified at the longest affordable probe: the gradients are mostly noise, and the "
-        "long run finds its step size alone."
+        "No step size was certified at the longest affordable probe: the gradients are mostly noise, "
+        "zero or not finite, and the long run finds its step size alone."
     ),
 }
 
@@ -63,7 +63,11 @@ _MESSAGES = {
 def sentence(outcome: Outcome, explosions: int) -> str:
     """What happened, for a person."""
     times = "once" if explosions == 1 else f"{explosions} times"
-    exploded = f" The long run exploded {times}: it went back and halved its steps." if explosions else ""
+    exploded = (
+        f" The long run exploded {times}: it went back to the anchor, with a smaller bound."
+        if explosions
+        else ""
+    )
     return outcome.message + exploded
 
 
@@ -100,8 +104,8 @@ class Run(NamedTuple):
     distance_sq: Any  # shape=(1 + scopes,), max ‖x − x_0‖² over the stretch, last point included
     away_sq: Any  # ‖x − x_0‖² now, in the plain norm; where coordinates move on their own
     away_product: Any  # likewise, the sum of (x − x_0)² times the weighted mean of g²
-    bad: Any  # consecutive gradients that were not taken: not finite, or bursts
-    cuts: Any  # explosions so far: each halves the steps and quarters the cap
+    bad: Any  # consecutive non-finite gradients or losses
+    cuts: Any  # explosions so far: each quarters the cap
     weight_sum: Any  # sum of the average's weights over the stretch; long run only
     value_sum: Any  # sum of the losses of a probe
     value_count: Any  # how many there were

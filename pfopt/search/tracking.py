@@ -54,11 +54,11 @@ last iterate of a decay; so they do where they are noise, and there a decay is b
 the two apart where noise is small, since its steps are too small to change a gradient: E ‖Σ g‖² = T² ‖∇f‖² + T sigma².
 As long as m'_t has never been below sigma², steps decay, and weights are divided by the decay.
 
-**Bad gradients.** One that is not finite, or whose ‖g_t‖² exceeds BURST times the mean over the stretch, is not taken:
-it may be the batch's fault. LONG_PATIENCE of them in a row are the point's: the run *explodes*. It goes back to the
-average, or to the anchor and the beginning of a new stretch where no average is kept, with half of every step size, a
-quarter of the cap, and the gradients that are left. As long as it has not moved since, it waits instead: no step
-size is to blame.
+**Explosions.** A gradient that is not finite is not taken: it may be one bad batch. Where LONG_PATIENCE of them come in
+a row, or ‖g_t‖² exceeds BURST times its mean over the stretch, the run *explodes*: it goes back to the anchor with a
+quarter of the cap and half the starting displacement, and goes on, in a new stretch, with the gradients that are left.
+A run that has not moved since then waits instead: no step size is to blame. The anchor, and not the average: that has
+followed the iterates to where gradients are bad, and heavy tails show it in a few batches only (NOTES).
 
 Every departure from "SGD at the root" is a measurement: experiments/NOTES.md holds them.
 """
@@ -82,7 +82,7 @@ ROUNDING = 1e-6  # of ‖g‖² at the anchor, at least, counts as noise
 HEAVIEST = 2.0**-32  # of the largest number, a weight at most, so that their sum is finite
 BURST = 2000.0  # times the mean ‖g‖²; 2e4 fired too late on heavy-tailed least squares
 PATIENCE = 2  # consecutive non-finite gradients end a probe: a single one is one bad batch, at a good point
-LONG_PATIENCE = {True: 4, False: 32}  # of the long run, by whether it goes back to an average or to x_0
+LONG_PATIENCE = 4  # likewise in the long run, which has more to lose
 BURST_AFTER = 20  # gradients, before which the mean means little
 
 
@@ -102,7 +102,7 @@ class Move(NamedTuple):
     """What the kernel does with one gradient."""
 
     go: Any  # take the gradient: it is finite, not zero, and the run is alive
-    explode: Any  # go back instead: to the average, or to the anchor where none is kept
+    explode: Any  # go back to the anchor instead
     steps: Any  # shape=(1 + scopes,), step sizes; entry 0 the global one
     weight: Any  # of an iterate in the running average: the one moved from (probe) or moved to (long run)
 
@@ -172,7 +172,6 @@ def track(
     guess: Any,
     length: Any,
     noise_sq: Any,
-    averaged: bool,
     schedule: str,
     gamma: Any,
     xp: Any,
@@ -191,24 +190,24 @@ def track(
         guess: shape=(), the step size whose displacement counts where the search has seen none.
         length: gradients of the whole run.
         noise_sq: shape=(); while ‖g‖² is above it, steps decay whatever the schedule.
-        averaged: whether an average is kept, to which the run goes back when it explodes.
         schedule: "linear" or "constant", of the step size itself.
         gamma: >= 0; the average's weights are r̄_t² t^(gamma-1) / m'_t, and at least as if t^(gamma-1).
         xp: array namespace.
     """
     age, still = real(run.step - run.origin, run, xp), stands(run)
     mean_sq = run.grad_sq[0] / _at_least_1(age, xp)
-    burst = (age >= BURST_AFTER) & (grad_sq[0] > BURST * mean_sq) & xp.logical_not(still)
-    good = _is_finite(grad_sq, value, xp) & xp.logical_not(burst)
-    patience = LONG_PATIENCE[averaged]
-    bad = _in_a_row(run, good, counts & (good | xp.logical_not(still)), patience, xp)
-    explode = counts & (bad >= patience)
-    go = counts & good & xp.logical_not(explode)
-    anew = explode & (not averaged)
+    finite = _is_finite(grad_sq, value, xp)
+    burst = finite & (age >= BURST_AFTER) & (grad_sq[0] > BURST * mean_sq) & xp.logical_not(still)
+    bad = _in_a_row(run, finite, counts & (finite | xp.logical_not(still)), LONG_PATIENCE, xp)
+    explode = counts & (burst | (bad >= LONG_PATIENCE))
+    go = counts & finite & xp.logical_not(explode)
 
     grad_sq_sum = xp.where(go, run.grad_sq + grad_sq, run.grad_sq)
     cut = 0.5 ** real(run.cuts, run, xp)
-    start_sq = xp.where(start_sq[0] > 0, start_sq, guess**2 * xp.where(go, grad_sq, xp.zeros_like(grad_sq)))
+    start_sq = xp.where(
+        start_sq[0] > 0, start_sq, guess * (guess * xp.where(go, grad_sq, xp.zeros_like(grad_sq)))
+    )
+    start_sq = cut**2 * start_sq
     newest = average_weight(RECENT, age + 1) * go
     recent_sq = xp.where(go, run.recent_sq + newest * (grad_sq - run.recent_sq), run.recent_sq)
     total_sq = _positive((age + 1) * recent_sq, xp)
@@ -220,8 +219,8 @@ def track(
     decay = decay_factor(age, length - run.origin)
     kink = run.kink & (latest_sq > noise_sq)
     annealed = xp.where(kink, decay, xp.ones_like(decay))
-    factor = cut * (annealed if schedule == "constant" else decay)
-    cap = cap * cut
+    factor = annealed if schedule == "constant" else decay
+    cap = cap * cut**2
     certified = xp.minimum(
         tracks / xp.sqrt(alpha * _at_least_1(REMEMBERED * forgotten, xp)), cap * (age / vouched)
     )
@@ -238,15 +237,15 @@ def track(
     step = run.step + counts
     run = run._replace(
         step=step,
-        origin=xp.where(anew, step, run.origin),
-        grad_sq=xp.where(anew, xp.zeros_like(grad_sq), grad_sq_sum),
-        recent_sq=xp.where(anew, xp.zeros_like(grad_sq), recent_sq),
-        latest_sq=xp.where(anew, xp.zeros_like(latest_sq), latest_sq),
-        kink=kink | anew,
+        origin=xp.where(explode, step, run.origin),
+        grad_sq=xp.where(explode, xp.zeros_like(grad_sq), grad_sq_sum),
+        recent_sq=xp.where(explode, xp.zeros_like(grad_sq), recent_sq),
+        latest_sq=xp.where(explode, xp.zeros_like(latest_sq), latest_sq),
+        kink=kink | explode,
         distance_sq=xp.where(explode, xp.zeros_like(grad_sq), run.distance_sq),
         away_sq=xp.where(explode, xp.zeros_like(latest_sq), run.away_sq),
         away_product=xp.where(explode, xp.zeros_like(latest_sq), run.away_product),
-        weight_sum=xp.where(anew, xp.zeros_like(weight_sum), weight_sum),
+        weight_sum=xp.where(explode, xp.zeros_like(weight_sum), weight_sum),
         bad=xp.where(explode, xp.zeros_like(bad), bad),
         cuts=run.cuts + explode,
     )
@@ -310,7 +309,7 @@ def moved(
     keep = move.go & finite
     run = run._replace(
         distance_sq=xp.where(keep, xp.maximum(run.distance_sq, distance_sq), run.distance_sq),
-        bad=run.bad + LONG_PATIENCE[False] * (move.go & xp.logical_not(finite)),
+        bad=run.bad + LONG_PATIENCE * (move.go & xp.logical_not(finite)),
     )
     if away_sq is not None:
         run = run._replace(
@@ -321,7 +320,7 @@ def moved(
 
 
 def stands(run: Run) -> Any:
-    """Whether a run is where it began, or where it went back to; momentum begins anew there."""
+    """Whether a run has not moved since it began or exploded; momentum begins anew then."""
     return run.distance_sq[0] == 0
 
 
@@ -364,7 +363,7 @@ def _is_finite(grad_sq: Any, value: Any, xp: Any) -> Any:
     return finite if value is None else finite & xp.isfinite(value)
 
 
-def _in_a_row(run: Run, good: Any, counts: Any, patience: int, xp: Any) -> Any:
-    """How many gradients in a row were bad; a run that was out of patience stays so."""
-    bad = xp.where(good & (run.bad < patience), xp.zeros_like(run.bad), run.bad + xp.logical_not(good))
+def _in_a_row(run: Run, finite: Any, counts: Any, patience: int, xp: Any) -> Any:
+    """How many gradients in a row were not finite; a run that was out of patience stays so."""
+    bad = xp.where(finite & (run.bad < patience), xp.zeros_like(run.bad), run.bad + xp.logical_not(finite))
     return xp.where(counts, bad, run.bad)

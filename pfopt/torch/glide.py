@@ -91,8 +91,7 @@ def glide(bundle: Bundle, rule: Rule, steps: Tensor, moment: Moment, scalar: Ten
         metric_sq = away_sq = away_product = scalar  # not wanted
 
     keep = (reach < torch.inf).logical_and_(move.go)  # entry by entry: their sum would be a pass of its own
-    home = average if rule.averages else anchor
-    iterates = torch.where(move.explode, home, torch.where(keep, new, iterates))
+    iterates = torch.where(move.explode, anchor, torch.where(keep, new, iterates))
     if rule.averages:
         average = kernels.lerp(average, iterates, move.weight)
         kernels.store(average, bundle.slot("average"))

@@ -151,14 +151,14 @@ def _latch(work: Work, gradient: Gradient) -> None:
     squares = [kernels.norms_sq(kernels.joined(b.points), b.points, first) for b in work.bundles]
     anchor_sq = work.by_scope(squares, 1)[0]
     found = plans.first_step(work.config, anchor_sq, gradient.sq[0], torch)
-    good = waiting & gradient.counts & torch.isfinite(gradient.sq[0])
+    good = waiting & gradient.counts & torch.isfinite(gradient.sq[0]) & (gradient.sq[0] > 0)
     kernels.select(good, [found], [first])
 
 
 def _train(work: Work, gradient: Gradient, state: State, run: Run) -> Run:
     """One gradient of the long run."""
     options, search = work.options, work.search
-    if state.initial_step == 0:
+    if state.initial_step == 0:  # no probe has met a gradient that fixes it
         _latch(work, gradient)
     stands = tracking.stands(run)
     share = plans.interpolation(work.config, state, run, torch)
@@ -172,7 +172,6 @@ def _train(work: Work, gradient: Gradient, state: State, run: Run) -> Run:
         guess=search["initial_step"],
         length=state.run_length,
         noise_sq=state.noise_sq,
-        averaged=plans.averages(work.config),
         schedule=plans.step_schedule(work.config),
         gamma=schedules.GAMMA[work.config.primal]
         if isinstance(options["average"], str)

@@ -51,7 +51,7 @@ def by_scope(
     if groups[0]["scope"] == "group":
         group_of = [b.group for b in bundles]
         parts = [[s for s, group in zip(sums, group_of, strict=True) if group == g] for g in range(scopes)]
-        return torch.cat([whole, torch.stack([torch.stack(part).sum() for part in parts])])
+        return torch.cat([whole, torch.stack([sum(part, sums.new_zeros(())) for part in parts])])
     return torch.cat([whole, by_place(bundles, weighted)])
 
 

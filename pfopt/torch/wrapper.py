@@ -95,7 +95,11 @@ class ParameterFree(ParameterFreeSGD):
         others = {name: value for name, value in param_group.items() if name not in ("params", "lr")}
         super().add_param_group({name: value for name, value in param_group.items() if name not in others})
         if len(self.base.param_groups) < len(self.param_groups):
-            self.base.add_param_group({"params": self.param_groups[-1]["params"], **others})
+            try:
+                self.base.add_param_group({"params": self.param_groups[-1]["params"], **others})
+            except (TypeError, ValueError):
+                self.param_groups.pop()
+                raise
 
     def __getstate__(self) -> dict[str, Any]:
         own = {"base": self.base, "_anchor_state": self._anchor_state, "_gradients": {}}
@@ -120,7 +124,8 @@ class ParameterFree(ParameterFreeSGD):
         saved, options = (
             set(each["param_groups"][0]) for each in (state_dict["base"], self.base.state_dict())
         )
-        if saved != options:
+        own_only, saved_only = options - saved, saved - options - {"initial_lr", "param_names"}
+        if own_only and saved_only:  # versions of one kind add options, another kind has some of its own
             raise ValueError(
                 f"base must be of the kind that was saved, with {sorted(saved)}, got {sorted(options)}"
             )

@@ -128,14 +128,13 @@ def test_no_parameters(made: Any) -> None:
     assert pfopt.optax.status(state).step == 0
 
 
-def test_a_run_that_explodes_says_so_and_keeps_what_it_has() -> None:
-    """Not so for the last iterate of a decay, which has nothing to go back to but the anchor."""
+def test_a_run_that_explodes_says_so_and_a_few_faults_cost_nothing() -> None:
     tx, at_anchor = sgd(400), float(loss(regression()))
     step, params, state = jax.jit(stepper(tx)), regression(), tx.init(regression())
     fault = jax.jit(stepper(tx, fault=lambda grads: optax.tree.scale(jnp.nan, grads)))
     for turn in range(400):
-        params, state = (fault if turn in range(300, 304) or turn >= 396 else step)(params, state)
-    assert "exploded twice" in pfopt.optax.status(state).message.replace("2 times", "twice")
+        params, state = (fault if turn in range(200, 220) or turn >= 397 else step)(params, state)
+    assert "exploded once" in pfopt.optax.status(state).message
     assert loss(params) < 0.1 * at_anchor
 
 

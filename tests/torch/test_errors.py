@@ -168,9 +168,10 @@ def test_a_loss_in_the_place_of_a_closure() -> None:
         ParameterFreeSGD(model.parameters(), 40).step(loss)  # type: ignore[arg-type]
 
 
-def test_groups_without_parameters() -> None:
+@pytest.mark.parametrize("scope", ["auto", "group", "tensor", "global"])
+def test_groups_without_parameters(scope: str) -> None:
     model = Regression()
-    optimizer = ParameterFreeSGD([{"params": []}, {"params": list(model.parameters())}], 40)
+    optimizer = ParameterFreeSGD([{"params": []}, {"params": list(model.parameters())}], 40, scope=scope)
     run(model, optimizer, 40)
     assert optimizer.status().phase == "done"
     empty = ParameterFreeSGD([{"params": []}], 40)
