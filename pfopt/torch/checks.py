@@ -125,11 +125,12 @@ def saved_state(given: dict[str, Any], groups: list[dict[str, Any]]) -> None:
             "state_dict must be that of a ParameterFreeSGD, got one that holds the state of a base"
         )
     own = [param for group in groups for param in group["params"]]
-    for index, state in given["state"].items():
-        saved = tuple(state["anchor"].shape) if "anchor" in state else None
-        if index < len(own) and saved is not None and saved != tuple(own[index].shape):
+    keys = [key for group in given["param_groups"] for key in group["params"]]  # places, or names
+    for key, param in zip(keys, own, strict=False):
+        anchor = given["state"].get(key, {}).get("anchor")
+        if anchor is not None and anchor.shape != param.shape:
             raise ValueError(
-                f"params must have the shapes that were saved: parameter {index} {saved}, got {tuple(own[index].shape)}"
+                f"params must have the shapes that were saved: {key} {tuple(anchor.shape)}, got {tuple(param.shape)}"
             )
 
 
