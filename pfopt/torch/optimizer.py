@@ -176,7 +176,8 @@ class ParameterFreeSGD(Optimizer):
             ValueError: it is that of another optimizer, or the groups, or the shapes of parameters or buffers, are not
                 those that were saved.
         """
-        checks.saved_state(state_dict, self.param_groups)
+        if not self._optimizer_load_state_dict_pre_hooks:  # they may yet adapt it
+            checks.saved_state(state_dict, self.param_groups)
         with memory.precision_kept(self):
             super().load_state_dict(state_dict)
         search = self._search()
