@@ -1,9 +1,11 @@
-"""The source files that a result depends on: what a module imports from this repository, directly or not."""
+"""The source code that a result depends on: what a module imports from this repository, directly or not."""
 
 from __future__ import annotations
 
 import ast
 import hashlib
+import io
+import tokenize
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,11 +15,27 @@ PACKAGES = ("experiments", "pfopt")
 
 @cache
 def code_hash(modules: tuple[str, ...]) -> str:
-    """Hash of the modules and of everything in this repository that they import."""
+    """Hash of the modules and of everything in this repository that they import, comments and docstrings aside."""
     digest = hashlib.sha256()
     for name, path in sorted(closure(modules).items()):
-        digest.update(name.encode() + b"\0" + path.read_bytes() + b"\0")
+        code = _without_prose(path.read_text(encoding="utf-8"))
+        digest.update(f"{name}\0{code}\0".encode())
     return digest.hexdigest()
+
+
+def _without_prose(source: str) -> str:
+    """The lines of a file without comments and docstrings."""
+    lines = source.splitlines()
+    for node in ast.walk(ast.parse(source)):
+        documented = isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef))
+        if documented and ast.get_docstring(node) is not None:
+            first, last = node.body[0].lineno, node.body[0].end_lineno or 0
+            lines[first - 1 : last] = [""] * (last - first + 1)
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            row, column = token.start
+            lines[row - 1] = lines[row - 1][:column]
+    return "\n".join(line.rstrip() for line in lines if line.strip())
 
 
 def closure(modules: tuple[str, ...]) -> dict[str, Path]:

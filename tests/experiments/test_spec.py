@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,20 +37,32 @@ def test_code_is_followed_through_imports_and_no_further() -> None:
     assert not [name for name in dog if name.startswith("pfopt")]
 
 
-def test_a_changed_source_file_changes_the_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = runner.run_id(SPEC)
+@pytest.mark.parametrize(
+    ("old", "new", "changes"),
+    [
+        (rb"\Z", b"FACTOR = 2\n", True),
+        (rb"\Z", b"def name() -> str:\n    return 'dog'\n", True),
+        (rb"\Z", b"# a comment\n", False),
+        (rb'\A"""', b'"""Other words. ', False),
+    ],
+)
+def test_code_counts_and_prose_does_not(
+    old: bytes, new: bytes, changes: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = replace(SPEC, method="prodigy")
+    before, other_before = runner.run_id(SPEC), runner.run_id(other)
     original = sources._file_of("experiments.methods.dog")
     assert original is not None
     changed = tmp_path / "dog.py"
-    changed.write_bytes(original.read_bytes() + b"# a comment\n")
+    text, count = re.subn(old, new, original.read_bytes())
+    assert count == 1
+    changed.write_bytes(text)
     find = sources._file_of.__wrapped__
     monkeypatch.setattr(sources, "_file_of", lambda name: changed if name.endswith(".dog") else find(name))
     sources.code_hash.cache_clear()
     try:
-        assert runner.run_id(SPEC) != before
-        assert runner.run_id(replace(SPEC, method="prodigy")) == runner.run_id(
-            replace(SPEC, method="prodigy")
-        )
+        assert (runner.run_id(SPEC) != before) == changes
+        assert runner.run_id(other) == other_before
     finally:
         sources.code_hash.cache_clear()
 
