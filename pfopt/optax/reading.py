@@ -20,13 +20,13 @@ def eval_params(state: Any, params: Any) -> Any:
     Args:
         state: an optimizer's state that holds that of ``parameter_free_sgd`` or ``parameter_free`` anywhere
             inside; under ``optax.partition`` it may hold several, each with its part of the parameters.
-        params: the parameters that belong to it.
+        params: the parameters that belong to it, as ``init`` got them.
 
     Returns:
         A tree like ``params``, equal to them where they hold the iterate already. Works under ``jit``, too.
 
     Raises:
-        ValueError: there is no such state inside.
+        ValueError: there is no such state inside, it is a batch of them, or its parameters are others.
     """
     for found in _find(state):
         params = _deployed(found, params)
@@ -44,18 +44,13 @@ def status(state: Any) -> Status:
         Phase, probes and gradients so far, what is left, the last step size, and a sentence.
 
     Raises:
-        ValueError: there is none, there are several, or it is traced.
+        ValueError: there is none, there are several, it is a batch of them, or it is traced.
     """
     states = _find(state)
     if len(states) > 1:
         raise ValueError(f"state must hold one parameter-free state, got {len(states)}: pass one of them")
     if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(states[0].search)):
         raise ValueError("state must hold values, got traced arrays: call status outside of jit")
-    if np.ndim(states[0].anchor_sq):
-        many = np.shape(states[0].anchor_sq)
-        raise ValueError(
-            f"state must hold one parameter-free state, got a batch of shape {many}: index it first"
-        )
     return _status(states[0])
 
 
@@ -69,10 +64,16 @@ def _find(state: Any) -> list[ParameterFreeState]:
             "state must hold the state of pfopt.optax.parameter_free_sgd or parameter_free, got "
             f"{type(state).__name__} without one"
         )
+    for many in (np.shape(node.anchor_sq) for node in found):
+        if many:
+            raise ValueError(
+                f"state must hold the state of one run, got a batch of shape {many}: index it first"
+            )
     return found
 
 
 def _deployed(state: ParameterFreeState, params: Any) -> Any:
+    _check_params(state.anchor, params)
     slots = {ANCHOR: state.anchor, LO: state.lo, HI: state.hi, AVERAGE: state.average}
 
     def pick(anchor: Any, param: Any, *others: Any) -> Any:
@@ -84,9 +85,27 @@ def _deployed(state: ParameterFreeState, params: Any) -> Any:
 
     held = [slot for slot, tree in slots.items() if tree is not None]
     trees = [slots[slot] for slot in held]
-    return jax.tree.map(
-        pick, trees[0], params, *trees[1:], is_leaf=lambda node: isinstance(node, optax.MaskedNode)
-    )
+    return jax.tree.map(pick, trees[0], params, *trees[1:], is_leaf=_is_masked)
+
+
+def _check_params(anchor: Any, params: Any) -> None:
+    """The parameters have the structure and shapes of the anchor, where it is not another transformation's."""
+    leaves, structure = jax.tree.flatten(anchor, is_leaf=_is_masked)
+    try:
+        own = structure.flatten_up_to(params)
+    except ValueError:
+        raise ValueError(
+            f"params must have the structure that init saw, {jax.tree.structure(anchor)}, got "
+            f"{jax.tree.structure(params)}"
+        ) from None
+    for leaf, param in zip(leaves, own, strict=True):
+        if not _is_masked(leaf) and leaf.shape != getattr(param, "shape", None):
+            came = getattr(param, "shape", type(param).__name__)
+            raise ValueError(f"params must have the shapes that init saw, {leaf.shape} here, got {came}")
+
+
+def _is_masked(node: Any) -> bool:
+    return isinstance(node, optax.MaskedNode)
 
 
 def _status(state: ParameterFreeState) -> Status:

@@ -93,7 +93,23 @@ def test_what_cannot_be_read() -> None:
         with pytest.raises(ValueError, match=r"state must hold the state of pfopt.optax.parameter_free_sgd"):
             read(state)
     many = jax.vmap(sgd(STEPS).init)(jax.tree.map(lambda x: jnp.stack([x, x]), regression()))
-    with pytest.raises(ValueError, match=r"got a batch of shape \(2,\): index it first"):
-        pfopt.optax.status(many)
+    for read in (pfopt.optax.status, lambda held: pfopt.optax.eval_params(held, regression())):
+        with pytest.raises(ValueError, match=r"got a batch of shape \(2,\): index it first"):
+            read(many)
     with pytest.raises(ValueError, match="call status outside of jit"):
         jax.jit(lambda held: pfopt.optax.status(held).step)(sgd(STEPS).init(regression()))
+
+
+def test_other_params_are_refused() -> None:
+    state = sgd(STEPS).init({"weight": jnp.ones((3, 2)), "bias": jnp.ones(2)})
+    with pytest.raises(
+        ValueError, match=r"structure that init saw, .*bias.*weight.*, got .*\{'weight': \*\}"
+    ):
+        pfopt.optax.eval_params(state, {"weight": jnp.ones((3, 2))})
+    with pytest.raises(
+        ValueError, match=r"shapes that init saw, \(3, 2\) here, got \(2,\)"
+    ):  # they broadcast
+        pfopt.optax.eval_params(state, {"weight": jnp.ones(2), "bias": jnp.ones(2)})
+    flat = optax.flatten(sgd(STEPS)).init({"weight": jnp.ones((3, 2)), "bias": jnp.ones(2)})
+    with pytest.raises(ValueError, match=r"shapes that init saw, \(8,\) here, got dict"):
+        pfopt.optax.eval_params(flat, {"weight": jnp.ones((3, 2)), "bias": jnp.ones(2)})
