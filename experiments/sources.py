@@ -25,7 +25,7 @@ def code_hash(modules: tuple[str, ...]) -> str:
 
 def _without_prose(source: str) -> str:
     """The lines of a file without comments and docstrings."""
-    lines = source.splitlines()
+    lines = source.split("\n")  # as the parser counts them
     for node in ast.walk(ast.parse(source)):
         documented = isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef))
         if documented and ast.get_docstring(node) is not None:

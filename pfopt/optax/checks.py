@@ -104,6 +104,28 @@ def params(given: Any) -> None:
                 raise ValueError(f"params must be finite, got NaN or infinity at {name}")
 
 
+def same_params(anchor: Any, given: Any) -> None:
+    """Parameters have the structure and the shapes of their anchor, where it is not another transformation's."""
+    leaves, structure = jax.tree_util.tree_flatten_with_path(anchor, is_leaf=is_masked)
+    try:
+        own = structure.flatten_up_to(given)
+    except ValueError:
+        raise ValueError(
+            f"params must have the structure that init saw, {jax.tree.structure(anchor)}, got "
+            f"{jax.tree.structure(given)}"
+        ) from None
+    for (path, leaf), param in zip(leaves, own, strict=True):
+        came = getattr(param, "shape", type(param).__name__)
+        if not is_masked(leaf) and leaf.shape != came:
+            name = jax.tree_util.keystr(path) or "its only leaf"
+            raise ValueError(f"params must have the shapes that init saw, {leaf.shape} at {name}, got {came}")
+
+
+def is_masked(node: Any) -> bool:
+    """Whether a leaf of the anchor is missing, its parameter being another transformation's."""
+    return isinstance(node, optax.MaskedNode)
+
+
 def loss(given: Any, dtype: Any) -> jax.Array | None:
     """A real scalar loss in the dtype of the statistics."""
     if given is None:

@@ -5,9 +5,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jax.core import Tracer
 
+from pfopt.optax import checks
 from pfopt.optax.memory import ParameterFreeState
 from pfopt.search import tracking
 from pfopt.search.plan import FIRST_STAGE
@@ -73,11 +73,11 @@ def _find(state: Any) -> list[ParameterFreeState]:
 
 
 def _deployed(state: ParameterFreeState, params: Any) -> Any:
-    _check_params(state.anchor, params)
+    checks.same_params(state.anchor, params)
     slots = {ANCHOR: state.anchor, LO: state.lo, HI: state.hi, AVERAGE: state.average}
 
     def pick(anchor: Any, param: Any, *others: Any) -> Any:
-        if isinstance(anchor, optax.MaskedNode):
+        if checks.is_masked(anchor):
             return param  # another transformation's
         for slot, point in zip(held, (anchor, *others), strict=True):
             param = jnp.where(state.deploy == slot, point.astype(param.dtype), param)
@@ -85,27 +85,7 @@ def _deployed(state: ParameterFreeState, params: Any) -> Any:
 
     held = [slot for slot, tree in slots.items() if tree is not None]
     trees = [slots[slot] for slot in held]
-    return jax.tree.map(pick, trees[0], params, *trees[1:], is_leaf=_is_masked)
-
-
-def _check_params(anchor: Any, params: Any) -> None:
-    """The parameters have the structure and shapes of the anchor, where it is not another transformation's."""
-    leaves, structure = jax.tree.flatten(anchor, is_leaf=_is_masked)
-    try:
-        own = structure.flatten_up_to(params)
-    except ValueError:
-        raise ValueError(
-            f"params must have the structure that init saw, {jax.tree.structure(anchor)}, got "
-            f"{jax.tree.structure(params)}"
-        ) from None
-    for leaf, param in zip(leaves, own, strict=True):
-        if not _is_masked(leaf) and leaf.shape != getattr(param, "shape", None):
-            came = getattr(param, "shape", type(param).__name__)
-            raise ValueError(f"params must have the shapes that init saw, {leaf.shape} here, got {came}")
-
-
-def _is_masked(node: Any) -> bool:
-    return isinstance(node, optax.MaskedNode)
+    return jax.tree.map(pick, trees[0], params, *trees[1:], is_leaf=checks.is_masked)
 
 
 def _status(state: ParameterFreeState) -> Status:

@@ -101,15 +101,13 @@ def test_what_cannot_be_read() -> None:
 
 
 def test_other_params_are_refused() -> None:
-    state = sgd(STEPS).init({"weight": jnp.ones((3, 2)), "bias": jnp.ones(2)})
-    with pytest.raises(
-        ValueError, match=r"structure that init saw, .*bias.*weight.*, got .*\{'weight': \*\}"
-    ):
-        pfopt.optax.eval_params(state, {"weight": jnp.ones((3, 2))})
-    with pytest.raises(
-        ValueError, match=r"shapes that init saw, \(3, 2\) here, got \(2,\)"
-    ):  # they broadcast
-        pfopt.optax.eval_params(state, {"weight": jnp.ones(2), "bias": jnp.ones(2)})
-    flat = optax.flatten(sgd(STEPS)).init({"weight": jnp.ones((3, 2)), "bias": jnp.ones(2)})
-    with pytest.raises(ValueError, match=r"shapes that init saw, \(8,\) here, got dict"):
-        pfopt.optax.eval_params(flat, {"weight": jnp.ones((3, 2)), "bias": jnp.ones(2)})
+    known = {"weight": jnp.ones((3, 2)), "bias": jnp.ones(2)}
+    state, flat = sgd(STEPS).init(known), optax.flatten(sgd(STEPS)).init(known)
+    fewer, narrower = {"weight": known["weight"]}, {**known, "weight": jnp.ones(2)}  # which would broadcast
+    structure = r"structure that init saw, .*bias.*weight.*, got .*\{'weight': \*\}"
+    with pytest.raises(ValueError, match=structure):
+        pfopt.optax.eval_params(state, fewer)
+    with pytest.raises(ValueError, match=r"shapes that init saw, \(3, 2\) at \['weight'\], got \(2,\)"):
+        pfopt.optax.eval_params(state, narrower)
+    with pytest.raises(ValueError, match=r"shapes that init saw, \(8,\) at its only leaf, got dict"):
+        pfopt.optax.eval_params(flat, known)
