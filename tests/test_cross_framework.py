@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Container, Iterator
+from collections.abc import Callable, Container, Iterator
+from functools import cache
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 import torch
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ from pfopt.search import plan as plans
 from pfopt.search import schedule as schedules
 from pfopt.search import tracking
 from pfopt.search.state import Config, Phase, on_host
+from tests.optax import problems
 from tests.torch.problems import NOISE
 
 Array = NDArray[np.float64]
@@ -92,17 +93,8 @@ def by_optax(
     oracle: Oracle, budget: int, *, losses: bool, adam: bool = False, pieces: int = 1, **kwargs: Any
 ) -> Outcome:
     with jax.enable_x64(True):
-        if adam:
-            tx = pfopt.optax.parameter_free(optax.scale_by_adam(), budget, **kwargs)
-        else:
-            tx = pfopt.optax.parameter_free_sgd(budget, **kwargs)
-
-        @jax.jit
-        def step(params: Any, state: Any, grads: Any, value: Any) -> tuple[Any, Any]:
-            updates, state = tx.update(grads, state, params, value=value if losses else None)
-            return optax.apply_updates(params, updates), state
-
-        params = jnp.split(jnp.asarray(START), pieces)
+        tx = (problems.adam if adam else problems.sgd)(budget, **kwargs)
+        step, params = problems.fed(tx, losses=losses), jnp.split(jnp.asarray(START), pieces)
         state = tx.init(params)
         while pfopt.optax.status(state).phase != "done":
             value, grad = oracle(np.concatenate(params))
@@ -255,6 +247,11 @@ def one_gradient(config: Config, state: Any, run: Any, row: Any, xp: Any) -> Any
     return _pick(xp, ended, after, state), _pick(xp, ended, fresh, run)
 
 
+@cache
+def _jitted_gradient(config: Config) -> Callable[..., Any]:
+    return jax.jit(lambda state, run, row: _like(one_gradient(config, state, run, row, jnp), (state, run)))
+
+
 def _pick(xp: Any, condition: Any, yes: Any, no: Any) -> Any:
     return jax.tree.map(lambda a, b: xp.where(condition, a, b), yes, no)
 
@@ -277,9 +274,7 @@ def test_recorded_scalars_give_the_same_integers(plan: str, dtype: str, seed: in
     with jax.enable_x64(dtype == "float64"):
         host = (_cast(plans.init(config), dtype), tracking.begin(0, dtype, np))
         device = jax.tree.map(jnp.asarray, host)
-        step = jax.jit(
-            lambda state, run, row: _like(one_gradient(config, state, run, row, jnp), (state, run))
-        )
+        step = _jitted_gradient(config)
         decided = set()
         for row in rows:
             if host[0].phase == Phase.DONE:

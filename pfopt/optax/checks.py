@@ -71,13 +71,19 @@ def options(
 
 
 def base(given: Any) -> optax.GradientTransformationExtraArgs:
-    """A transformation that makes a direction of a gradient."""
+    """A transformation that makes a direction of a gradient, and leaves its sign alone."""
     if not isinstance(given, optax.GradientTransformation):
         raise TypeError(
             "base must be a GradientTransformation that leaves the sign alone, such as "
             f"optax.scale_by_adam(), got {given!r}"
         )
-    return optax.with_extra_args_support(given)
+    made = optax.with_extra_args_support(given)
+    if _turns_the_sign(made):
+        raise ValueError(
+            "base must leave the sign alone, as optax.scale_by_adam() does, got one whose updates point against "
+            "the gradient, as those of optax.adam(learning_rate) do"
+        )
+    return made
 
 
 def is_known(value: Any) -> bool:
@@ -136,6 +142,17 @@ def loss(given: Any, dtype: Any) -> jax.Array | None:
     if not (jnp.issubdtype(array.dtype, jnp.floating) or jnp.issubdtype(array.dtype, jnp.integer)):
         raise TypeError(f"value must be a real number, got dtype {array.dtype}")
     return array.reshape(()).astype(dtype)
+
+
+def _turns_the_sign(given: optax.GradientTransformationExtraArgs) -> bool:
+    """Whether a direction points against its gradient, where a scalar parameter can tell."""
+    with jax.ensure_compile_time_eval():
+        one = jnp.ones(())
+        try:
+            direction: Any = given.update(one, given.init(one), one)[0]
+        except Exception:  # it asks for another tree, or for more than a gradient
+            return False
+        return is_known(direction) and bool(direction < 0)
 
 
 def _certified(total_steps: Any, momentum: Any, scope: str, average: Any) -> None:

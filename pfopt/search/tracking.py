@@ -204,9 +204,8 @@ def track(
 
     grad_sq_sum = xp.where(go, run.grad_sq + grad_sq, run.grad_sq)
     cut = 0.5 ** real(run.cuts, run, xp)
-    start_sq = xp.where(
-        start_sq[0] > 0, start_sq, guess * (guess * xp.where(go, grad_sq, xp.zeros_like(grad_sq)))
-    )
+    nothing, zero, one = xp.zeros_like(grad_sq), xp.zeros_like(age), xp.ones_like(age)
+    start_sq = xp.where(start_sq[0] > 0, start_sq, guess * (guess * xp.where(go, grad_sq, nothing)))
     start_sq = cut**2 * start_sq
     newest = average_weight(RECENT, age + 1) * go
     recent_sq = xp.where(go, run.recent_sq + newest * (grad_sq - run.recent_sq), run.recent_sq)
@@ -218,7 +217,7 @@ def track(
     latest_sq = xp.where(go, run.latest_sq + steep * (grad_sq[0] - run.latest_sq), run.latest_sq)
     decay = decay_factor(age, length - run.origin)
     kink = run.kink & (latest_sq > noise_sq)
-    annealed = xp.where(kink, decay, xp.ones_like(decay))
+    annealed = xp.where(kink, decay, one)
     factor = annealed if schedule == "constant" else decay
     cap = cap * cut**2
     certified = xp.minimum(
@@ -228,9 +227,8 @@ def track(
     steps = xp.minimum(wanted, xp.maximum(certified, cap))
 
     share = reach_sq[0] / _positive(annealed * latest_sq, xp) * (age + 1) ** (gamma - 1)
-    share = xp.minimum(share, xp.full_like(share, HEAVIEST * xp.finfo(share.dtype).max))
+    share = xp.clip(share, None, HEAVIEST * xp.finfo(share.dtype).max)
     weight_sum = xp.where(go, run.weight_sum + share, run.weight_sum)
-    one = xp.ones_like(weight_sum)
     weight = xp.where(weight_sum > 0, share / _positive(weight_sum, xp), one)
     weight = xp.maximum(weight, gamma / _positive(age + gamma, xp)) * go
 
@@ -238,14 +236,14 @@ def track(
     run = run._replace(
         step=step,
         origin=xp.where(explode, step, run.origin),
-        grad_sq=xp.where(explode, xp.zeros_like(grad_sq), grad_sq_sum),
-        recent_sq=xp.where(explode, xp.zeros_like(grad_sq), recent_sq),
-        latest_sq=xp.where(explode, xp.zeros_like(latest_sq), latest_sq),
+        grad_sq=xp.where(explode, nothing, grad_sq_sum),
+        recent_sq=xp.where(explode, nothing, recent_sq),
+        latest_sq=xp.where(explode, zero, latest_sq),
         kink=kink | explode,
-        distance_sq=xp.where(explode, xp.zeros_like(grad_sq), run.distance_sq),
-        away_sq=xp.where(explode, xp.zeros_like(latest_sq), run.away_sq),
-        away_product=xp.where(explode, xp.zeros_like(latest_sq), run.away_product),
-        weight_sum=xp.where(explode, xp.zeros_like(weight_sum), weight_sum),
+        distance_sq=xp.where(explode, nothing, run.distance_sq),
+        away_sq=xp.where(explode, zero, run.away_sq),
+        away_product=xp.where(explode, zero, run.away_product),
+        weight_sum=xp.where(explode, zero, weight_sum),
         bad=xp.where(explode, xp.zeros_like(bad), bad),
         cuts=run.cuts + explode,
     )
@@ -354,7 +352,7 @@ def _positive(x: Any, xp: Any) -> Any:
 
 
 def _at_least_1(x: Any, xp: Any) -> Any:
-    return xp.maximum(x, xp.ones_like(x))
+    return xp.clip(x, 1.0, None)
 
 
 def _is_finite(grad_sq: Any, value: Any, xp: Any) -> Any:

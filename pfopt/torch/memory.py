@@ -31,7 +31,7 @@ from torch.optim import Optimizer
 from pfopt.search import plan as plans
 from pfopt.search import tracking
 from pfopt.search.state import Bracket, Config, Run, State, on_host
-from pfopt.torch import scopes
+from pfopt.torch import kernels, scopes
 from pfopt.torch.kernels import HALF
 
 
@@ -109,8 +109,7 @@ def load_state(search: dict[str, Any]) -> State:
 
 def store_run(search: dict[str, Any], run: Run) -> None:
     """Write what the run has measured; in place, so that a CUDA graph finds it where it left it."""
-    for name, value in run._asdict().items():
-        search["run"][name].copy_(value)
+    kernels.copy(list(run), [search["run"][name] for name in run._fields])
 
 
 def read_run(search: dict[str, Any]) -> tuple[Run, float]:

@@ -42,7 +42,9 @@ def by_scope(
     does not count.
     """
     weights = [rho[b.group] ** power if rho[b.group] > 0 else 0.0 for b in bundles]
-    weighted = [square * weight for square, weight in zip(squares, weights, strict=True)]
+    weighted = [
+        square if weight == 1 else square * weight for square, weight in zip(squares, weights, strict=True)
+    ]
     sums = torch.stack([square.sum() for square in weighted])
     whole = sums.sum().reshape(1)
     scopes = count(groups)

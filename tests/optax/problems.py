@@ -1,6 +1,7 @@
 """Small deterministic problems, and ways to run a transformation on them, shared by the tests."""
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any, NamedTuple
 
 import jax
@@ -38,18 +39,13 @@ class Trained(NamedTuple):
     state: Any
 
 
-def stepper(
-    tx: optax.GradientTransformation,
-    *,
-    losses: bool = False,
-    fault: Callable[[Any], Any] = lambda grads: grads,
-) -> Callable[[Any, Any], tuple[Any, Any]]:
-    """(params, state) -> (params, state), not yet jitted."""
+def stepper(tx: optax.GradientTransformation, *, losses: bool = False) -> Callable[..., tuple[Any, Any]]:
+    """(params, state, factor of the gradient) -> (params, state), not yet jitted."""
     update = optax.with_extra_args_support(tx).update
 
-    def step(params: Any, state: Any) -> tuple[Any, Any]:
+    def step(params: Any, state: Any, factor: Any = 1.0) -> tuple[Any, Any]:
         value, grads = jax.value_and_grad(loss)(params)
-        grads = jax.tree.map(jnp.conj, fault(grads))
+        grads = jax.tree.map(jnp.conj, optax.tree.scale(factor, grads))
         extra = {"value": value} if losses else {}
         updates, state = update(grads, state, params, **extra)
         return optax.apply_updates(params, updates), state
@@ -57,15 +53,37 @@ def stepper(
     return step
 
 
-def train(tx: optax.GradientTransformation, params: Any, steps: int, **kwargs: Any) -> Trained:
-    """The whole run inside one ``lax.scan``."""
-    step = stepper(tx, **kwargs)
+@cache
+def compiled(tx: optax.GradientTransformation, *, losses: bool = False) -> Callable[..., tuple[Any, Any]]:
+    """The same, jitted, and compiled once for all tests that ask for it."""
+    step = jax.jit(stepper(tx, losses=losses))
+    return lambda params, state, factor=1.0: step(params, state, factor)
 
-    @jax.jit
+
+@cache
+def fed(tx: optax.GradientTransformation, *, losses: bool = False) -> Callable[..., tuple[Any, Any]]:
+    """(params, state, gradient, its loss) -> (params, state), likewise."""
+
+    def step(params: Any, state: Any, grads: Any, value: Any) -> tuple[Any, Any]:
+        updates, state = tx.update(grads, state, params, **({"value": value} if losses else {}))
+        return optax.apply_updates(params, updates), state
+
+    return jax.jit(step)
+
+
+def train(tx: optax.GradientTransformation, params: Any, steps: int, *, losses: bool = False) -> Trained:
+    """The whole run inside one ``lax.scan``."""
+    return Trained(*_whole(tx, steps, losses)(params))
+
+
+@cache
+def _whole(tx: optax.GradientTransformation, steps: int, losses: bool) -> Callable[[Any], tuple[Any, Any]]:
+    step = stepper(tx, losses=losses)
+
     def whole(params: Any) -> tuple[Any, Any]:
         return jax.lax.scan(lambda held, _: (step(*held), None), (params, tx.init(params)), length=steps)[0]
 
-    return Trained(*whole(params))
+    return jax.jit(whole)
 
 
 def types(tree: Any) -> list[tuple[Any, bool]]:
@@ -89,4 +107,10 @@ def all_finite(tree: Any) -> bool:
     return all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(tree))
 
 
-sgd: Callable[..., Any] = pfopt.optax.parameter_free_sgd
+@cache
+def adam(total_steps: int | None, **kwargs: Any) -> optax.GradientTransformationExtraArgs:
+    """Around Adam; as with ``sgd``, equal arguments give the same functions, which jit compiles once."""
+    return pfopt.optax.parameter_free(optax.scale_by_adam(), total_steps, **kwargs)
+
+
+sgd: Callable[..., Any] = cache(pfopt.optax.parameter_free_sgd)

@@ -8,7 +8,7 @@ import optax
 import pytest
 
 import pfopt.optax
-from tests.optax.problems import close, loss, regression, sgd, stepper, train
+from tests.optax.problems import close, compiled, loss, regression, sgd, train
 
 STEPS = 400
 LABELS = {"weight": "weight", "bias": "bias"}
@@ -20,7 +20,7 @@ WRAPPERS = {
     "partition": lambda: optax.partition(
         {"all": sgd(STEPS)}, lambda tree: jax.tree.map(lambda _: "all", tree)
     ),
-    "inject": lambda: optax.inject_hyperparams(sgd)(STEPS),
+    "inject": lambda: optax.inject_hyperparams(pfopt.optax.parameter_free_sgd)(STEPS),
     "masked": lambda: optax.masked(sgd(STEPS), True),
     "finite": lambda: optax.apply_if_finite(sgd(STEPS), 3),
     "steps": lambda: optax.MultiSteps(sgd(STEPS), 1),
@@ -39,7 +39,7 @@ def test_found_everywhere(name: str) -> None:
 @pytest.mark.parametrize("schedule", ["linear", "constant"])
 def test_the_phases_of_a_run(schedule: str) -> None:
     tx = sgd(STEPS, schedule=schedule)
-    step, params, state = jax.jit(stepper(tx, losses=True)), regression(), tx.init(regression())
+    step, params, state = compiled(tx, losses=True), regression(), tx.init(regression())
     read = jax.jit(pfopt.optax.eval_params)
     at_anchor, phases = float(loss(params)), []
     for turn in range(STEPS):
@@ -63,7 +63,7 @@ def test_the_phases_of_a_run(schedule: str) -> None:
 
 def test_plan_certified_deploys_the_best_probe_so_far() -> None:
     tx = sgd(128, plan="certified")
-    step, params, state = jax.jit(stepper(tx)), regression(), tx.init(regression())
+    step, params, state = compiled(tx), regression(), tx.init(regression())
     losses = []
     for _ in range(128):
         params, state = step(params, state)

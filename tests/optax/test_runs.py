@@ -17,10 +17,11 @@ from tests.optax.problems import (
     TARGETS,
     all_finite,
     close,
+    compiled,
+    fed,
     loss,
     regression,
     sgd,
-    stepper,
 )
 
 PLANS: dict[str, dict[str, Any]] = {
@@ -31,6 +32,7 @@ PLANS: dict[str, dict[str, Any]] = {
     "certified": {"plan": "certified", "schedule": "constant"},
     "certified, linear": {"plan": "certified"},
 }
+GRAD = jax.jit(jax.grad(loss))
 FAULTS = {"nan": jnp.nan, "inf": jnp.inf, "-inf": -jnp.inf}
 
 
@@ -99,15 +101,13 @@ def test_powers_of_two_on_the_objective_change_nothing(name: str, power: int) ->
 def test_zeros_before_the_first_gradient_spend_nothing_and_later_ones_do(name: str) -> None:
     total = 128  # of 64, a probe of 4 with 3 that are not zero stands at alpha = 3: rounding decides
     tx = sgd(total, **PLANS[name])
-    step = jax.jit(stepper(tx))
-    zero = jax.jit(stepper(tx, fault=lambda grads: optax.tree.zeros_like(grads)))
-    params, state = regression(), tx.init(regression())
+    step, params, state = compiled(tx), regression(), tx.init(regression())
     for _ in range(40):
-        params, state = zero(params, state)
+        params, state = step(params, state, 0.0)
     assert pfopt.optax.status(state).step == 0
     for turn in range(total):
         assert pfopt.optax.status(state).step == turn
-        params, state = (zero if turn % 3 == 2 else step)(params, state)
+        params, state = step(params, state, 0.0 if turn % 3 == 2 else 1.0)
         assert all_finite(params)
     assert pfopt.optax.status(state).phase == "done"
 
@@ -130,17 +130,17 @@ def test_no_parameters(made: Any) -> None:
 
 def test_a_run_that_explodes_says_so_and_a_few_faults_cost_nothing() -> None:
     tx, at_anchor = sgd(400), float(loss(regression()))
-    step, params, state = jax.jit(stepper(tx)), regression(), tx.init(regression())
-    fault = jax.jit(stepper(tx, fault=lambda grads: optax.tree.scale(jnp.nan, grads)))
+    step, params, state = compiled(tx), regression(), tx.init(regression())
     for turn in range(400):
-        params, state = (fault if turn in range(200, 220) or turn >= 397 else step)(params, state)
+        broken = turn in range(200, 220) or turn >= 397
+        params, state = step(params, state, np.nan if broken else 1.0)
     assert "exploded once" in pfopt.optax.status(state).message
     assert loss(params) < 0.1 * at_anchor
 
 
 def test_only_zero_gradients() -> None:
     tx, params = sgd(32), regression()
-    updates, state = tx.update(jax.tree.map(jnp.zeros_like, params), tx.init(params), params)
+    updates, state = jax.jit(tx.update)(jax.tree.map(jnp.zeros_like, params), tx.init(params), params)
     close(updates, jax.tree.map(jnp.zeros_like, params))
     assert pfopt.optax.status(state).step == 0
 
@@ -149,16 +149,17 @@ def test_only_zero_gradients() -> None:
 @pytest.mark.parametrize("name", list(PLANS))
 def test_the_last_update_lands_on_the_returned_point_and_later_ones_are_zero(name: str, dtype: Any) -> None:
     tx, params = sgd(128, **PLANS[name]), regression(dtype)
-    step, state = jax.jit(stepper(tx)), tx.init(params)
+    update, state = jax.jit(tx.update), tx.init(params)
     before = deployed = params
     while pfopt.optax.status(state).phase != "done":
         before, deployed = params, pfopt.optax.eval_params(state, params)
-        params, state = step(params, state)
+        updates, state = update(GRAD(params), state, params)
+        params = optax.apply_updates(params, updates)
     assert loss(params) < 0.5 * loss(regression(dtype))
     if name == "train":  # the average changed by its last member only
         close(deployed, params, rtol=1e-2)
     close(pfopt.optax.eval_params(state, params), params)
-    updates, after = tx.update(jax.tree.map(jnp.ones_like, params), state, params)
+    updates, after = update(jax.tree.map(jnp.ones_like, params), state, params)
     close(updates, jax.tree.map(jnp.zeros_like, params))
     assert jax.tree.all(jax.tree.map(lambda a, b: bool((a == b).all()), after[0].anchor, state[0].anchor))
     assert before is not params
@@ -168,7 +169,7 @@ def test_a_probe_that_diverged_does_not_move_the_anchor() -> None:
     """Far away, float32 cannot add an update that leads back; the search does not go, or stay, that far."""
     anchor = {"weight": 3.0 + jnp.asarray(START, jnp.float32), "bias": jnp.full(3, 5.0)}
     tx = sgd(1600)
-    step, params, state = jax.jit(stepper(tx)), anchor, tx.init(anchor)
+    step, params, state = compiled(tx), anchor, tx.init(anchor)
     probes, farthest = 0, 0.0
     while pfopt.optax.status(state).phase == "search":
         params, state = step(params, state)
@@ -182,7 +183,7 @@ def test_a_probe_that_diverged_does_not_move_the_anchor() -> None:
 
 def test_parameters_changed_from_outside_are_measured_where_they_are() -> None:
     tx, params = sgd(400, scope="global"), regression()
-    step, state = jax.jit(stepper(tx)), tx.init(params)
+    step, state = compiled(tx), tx.init(params)
     while pfopt.optax.status(state).phase != "train" or pfopt.optax.status(state).distance == 0:
         params, state = step(params, state)  # later on, a gradient of such a size is an explosion
     before = pfopt.optax.status(state).distance
@@ -224,13 +225,7 @@ def test_the_same_run_as_torch(kwargs: dict[str, Any], losses: bool, broken: Any
     with jax.enable_x64(True):
         tx = sgd(steps, **kwargs)
         ours: Any = [jnp.zeros(3), jnp.asarray(START)]
-        state = tx.init(ours)
-
-        @jax.jit
-        def step(params: Any, state: Any, grads: Any, value: Any) -> Any:
-            updates, state = tx.update(grads, state, params, value=value if losses else None)
-            return optax.apply_updates(params, updates), state
-
+        state, step = tx.init(ours), fed(tx, losses=losses)
         for turn in range(steps):
             value, grads = grads_at(np.asarray(ours[0]), np.asarray(ours[1]), turn)
             ours, state = step(ours, state, grads, value)

@@ -9,7 +9,17 @@ import optax
 import pytest
 
 import pfopt.optax
-from tests.optax.problems import all_finite, close, loss, regression, sgd, stepper, train, types
+from tests.optax.problems import (
+    all_finite,
+    close,
+    compiled,
+    loss,
+    regression,
+    sgd,
+    stepper,
+    train,
+    types,
+)
 
 PLANS: dict[str, dict[str, Any]] = {
     "train": {"momentum": 0.9},
@@ -80,22 +90,23 @@ def test_init_takes_abstract_parameters(name: str) -> None:
     assert types(tx.init(shapes)) == types(tx.init(params)) == types(jax.jit(tx.init)(params))
     assert types(jax.eval_shape(tx.init, params)) == types(tx.init(params))
     wrong = tx.init(jax.tree.map(jnp.zeros_like, params))  # of the right shapes only
-    step = jax.jit(stepper(tx))
+    step = compiled(tx)
     close(step(params, wrong)[0], step(params, tx.init(params))[0])
 
 
 def test_injected_hyperparameters_change_nothing() -> None:
     plain = train(sgd(STEPS, momentum=0.5, weight_decay=0.01, average=3.0), regression(), STEPS)
-    injected = optax.inject_hyperparams(sgd)(STEPS, momentum=0.5, weight_decay=0.01, average=3.0)
+    injected = optax.inject_hyperparams(pfopt.optax.parameter_free_sgd)(
+        STEPS, momentum=0.5, weight_decay=0.01, average=3.0
+    )
     found = train(injected, regression(), STEPS)
     close(found.params, plain.params, rtol=1e-5, atol=1e-6)
     assert pfopt.optax.status(found.state)[:4] == pfopt.optax.status(plain.state)[:4]
 
 
 def test_injected_hyperparameters_can_be_scheduled() -> None:
-    tx = optax.inject_hyperparams(sgd, static_args="total_steps")(
-        STEPS, momentum=optax.linear_schedule(0.5, 0.9, STEPS)
-    )
+    factory = optax.inject_hyperparams(pfopt.optax.parameter_free_sgd, static_args="total_steps")
+    tx = factory(STEPS, momentum=optax.linear_schedule(0.5, 0.9, STEPS))
     found = train(tx, regression(), STEPS)
     assert pfopt.optax.status(found.state).phase == "done"
     assert loss(found.params) < 0.5 * loss(regression())
@@ -143,13 +154,9 @@ def test_multi_steps_counts_whole_batches() -> None:
 
 def test_apply_if_finite_spends_nothing_on_what_is_not() -> None:
     tx = optax.apply_if_finite(sgd(STEPS), max_consecutive_errors=100)
-    step, broken = (
-        jax.jit(stepper(tx)),
-        jax.jit(stepper(tx, fault=lambda grads: optax.tree.scale(jnp.nan, grads))),
-    )
-    params, state = regression(), tx.init(regression())
+    step, params, state = compiled(tx), regression(), tx.init(regression())
     for turn in range(2 * STEPS):
-        params, state = (broken if turn % 2 else step)(params, state)
+        params, state = step(params, state, np.nan if turn % 2 else 1.0)
     close(params, train(sgd(STEPS), regression(), STEPS).params, rtol=1e-4, atol=1e-5)
 
 
@@ -192,7 +199,7 @@ def test_any_base_direction(base: Any) -> None:
 
 def test_the_base_begins_anew_at_every_restart() -> None:
     tx = pfopt.optax.parameter_free(optax.scale_by_adam(), STEPS)
-    step, params, state = jax.jit(stepper(tx)), regression(), tx.init(regression())
+    step, params, state = compiled(tx), regression(), tx.init(regression())
     counts, probes = [], []
     for _ in range(STEPS):
         params, state = step(params, state)
@@ -210,7 +217,7 @@ def test_dtypes(name: str, dtype: Any) -> None:
     state = tx.init(params)
     reals = {leaf.dtype for leaf in jax.tree.leaves(state) if jnp.issubdtype(leaf.dtype, jnp.floating)}
     assert reals == {jnp.dtype("float32")}
-    updates, _ = tx.update(jax.tree.map(jnp.ones_like, params), state, params)
+    updates, _ = jax.eval_shape(tx.update, params, state, params)
     assert jax.tree.map(lambda x: x.dtype, updates) == jax.tree.map(lambda x: x.dtype, params)
     trained, after = train(tx, params, STEPS)
     assert types(after) == types(jax.jit(tx.init)(params))
@@ -241,7 +248,7 @@ def test_none_leaves_are_left_alone() -> None:
     """Equinox filters put None where there is no array."""
     tx, params = sgd(STEPS), {"a": jnp.ones(3), "b": None}
     state = tx.init(params)
-    updates, _ = tx.update({"a": jnp.ones(3), "b": None}, state, params)
+    updates, _ = jax.eval_shape(tx.update, params, state, params)
     assert updates["b"] is None
 
 
@@ -257,7 +264,7 @@ def test_not_knowing_the_horizon_changes_nothing_where_nothing_decays() -> None:
 
 def test_unknown_horizon_of_a_run_that_decays() -> None:
     tx = sgd(None, average="last")
-    step, params, state = jax.jit(stepper(tx)), regression(), tx.init(regression())
+    step, params, state = compiled(tx), regression(), tx.init(regression())
     stages = []
     for _ in range(3100):
         params, state = step(params, state)
@@ -302,6 +309,32 @@ def test_wrong_arguments(kwargs: dict[str, Any], sentence: str) -> None:
 def test_wrong_base() -> None:
     with pytest.raises(TypeError, match=r"base must be a GradientTransformation .* got 0.1"):
         pfopt.optax.parameter_free(0.1, 100)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "made", [optax.adam(1e-3), optax.sgd(0.1), optax.scale(-1.0), optax.contrib.prodigy()]
+)
+def test_a_base_that_has_its_sign_already(made: Any) -> None:
+    for build in (pfopt.optax.parameter_free, pfopt.optax.scale_by_parameter_free):
+        with pytest.raises(
+            ValueError, match=r"base must leave the sign alone, as optax.scale_by_adam\(\) does"
+        ):
+            build(made, 100)
+
+
+@pytest.mark.parametrize(
+    "base",
+    [
+        optax.masked(optax.scale_by_adam(), {"weight": True, "bias": False}),
+        optax.partition({"weight": optax.scale_by_adam(), "bias": optax.identity()}, labels),
+        optax.chain(optax.add_decayed_weights(0.1), optax.scale_by_lion()),
+    ],
+    ids=["masked", "partition", "lion"],
+)
+def test_a_base_for_one_tree_only(base: Any) -> None:
+    """Its sign cannot be looked at beforehand, or is right."""
+    tx = jax.jit(lambda params: pfopt.optax.parameter_free(base, 256).init(params))
+    assert pfopt.optax.status(tx(regression())).phase == "search"
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,6 @@ from torch.nn import Parameter
 
 from pfopt.torch import ParameterFree, ParameterFreeSGD
 
-pytestmark = pytest.mark.xdist_group("sharded")  # starting the processes costs more than all the tests
-
 PROCESSES, STEPS = 2, 80
 SHAPES = [(5, 3), (4,), (1, 2)]
 RUNS: dict[str, dict[str, Any]] = {
