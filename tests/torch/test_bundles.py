@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import pytest
@@ -45,13 +46,18 @@ def trained(kwargs: dict[str, Any], dtype: torch.dtype, *, adam: bool = False) -
     return [param.detach() for param in params]
 
 
+@cache
+def one_by_one(name: str, dtype: torch.dtype) -> list[torch.Tensor]:
+    return trained({"foreach": False, **RUNS[name]}, dtype)
+
+
 @pytest.mark.parametrize("full", [2, 5, 1000])
 @pytest.mark.parametrize("name", RUNS)
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.complex128])
 def test_pieces_move_as_their_tensors_do(
     monkeypatch: pytest.MonkeyPatch, name: str, dtype: torch.dtype, full: int
 ) -> None:
-    whole = trained({"foreach": False, **RUNS[name]}, dtype)
+    whole = one_by_one(name, dtype)
     monkeypatch.setitem(kernels.FULL, "cpu", full)
     for one, other in zip(trained(RUNS[name], dtype), whole, strict=True):
         torch.testing.assert_close(one, other)
