@@ -81,12 +81,11 @@ def _single_threaded(function: Callable[[Job], Result], job: Job) -> Result:
 
 
 def _dask(processes: int, address: str | None) -> Any:
-    """A client of the cluster at ``address``, or of a local one of single-threaded processes."""
-    distributed = _package("distributed", "dask")
+    """A client of the cluster at ``address``, or of its own one of single-threaded processes, which ends with it."""
+    client = _package("distributed", "dask").Client
     if address:
-        return distributed.Client(address)
-    cluster = distributed.LocalCluster(n_workers=processes, threads_per_worker=1, dashboard_address=None)
-    return distributed.Client(cluster)
+        return client(address)
+    return client(n_workers=processes, threads_per_worker=1, dashboard_address=None)
 
 
 def _start_ray(processes: int, address: str | None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from multiprocessing import active_children
 from pathlib import Path
 from typing import Any
 
@@ -177,7 +178,9 @@ def test_two_workers_of_a_local_dask_cluster(tmp_path: Path) -> None:
         grid=None,
         sensitivity=None,
     )
+    before = set(active_children())
     rows = run_suite(suite, Store(tmp_path), Execution(jobs=2, backend="dask"), Console(quiet=True))
     assert list(rows.status) == ["done", "done"]
+    assert set(active_children()) <= before
     local = execute(RunSpec("quick", "diabetes-ridge", "dog", 0, 200))
     assert rows.value[rows.seed == 0].item() == local.row["value"]
