@@ -40,12 +40,12 @@ class Moment(NamedTuple):
 
 
 class Measured(NamedTuple):
-    """Of each tensor of a bundle, shape=(tensors,); the last three where coordinates move on their own."""
+    """Of a bundle's tensors; the last three where coordinates move on their own."""
 
-    reach_sq: Tensor  # ‖x − x_0‖² after the move, in the metric in which the tensor moved
-    grad_sq: Tensor  # ‖g‖², likewise
-    away_sq: Tensor  # ‖x − x_0‖² itself
-    away_product: Tensor  # weighted by the mean squares of gradients
+    reach_sq: Tensor  # shape=(tensors,), ‖x − x_0‖² after the move, in the metric in which each tensor moved
+    grad_sq: Tensor  # shape=(tensors,), ‖g‖², likewise
+    away_sq: Tensor  # shape=(), ‖x − x_0‖² of them all, itself
+    away_product: Tensor  # shape=(), weighted by the mean squares of gradients
 
 
 def glide(bundle: Bundle, rule: Rule, steps: Tensor, moment: Moment, scalar: Tensor) -> Measured:
@@ -81,7 +81,7 @@ def glide(bundle: Bundle, rule: Rule, steps: Tensor, moment: Moment, scalar: Ten
         new = kernels.stepped(iterates, direction * taken, rule.lr)
         metric_sq = kernels.sums(squares.mul_(taken), like, scalar) / steps.to(scalar)
         gap_sq = (new - anchor).square_()
-        away_sq, away_product = (kernels.sums(x, like, scalar) for x in (gap_sq, recent_sq * gap_sq))
+        away_sq, away_product = kernels.total(gap_sq, scalar), kernels.total(recent_sq * gap_sq, scalar)
         reach = gap_sq.div_(taken)
         reach_sq = kernels.sums(reach, like, scalar) * steps.to(scalar)
     else:

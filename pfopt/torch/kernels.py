@@ -194,8 +194,13 @@ def norms_sq(vector: Tensor, like: Sequence[Tensor], scalar: Tensor) -> Tensor:
 def sums(vector: Tensor, like: Sequence[Tensor], scalar: Tensor) -> Tensor:
     """The sums of entries >= 0 of each tensor, in the dtype of ``scalar``."""
     if len(like) == 1:
-        return _whole(vector.sum()).reshape(1).to(scalar)
+        return total(vector, scalar).reshape(1)
     return _norms(_split(vector, like), 1, scalar)
+
+
+def total(vector: Tensor, scalar: Tensor) -> Tensor:
+    """The sum of all entries, shape=(), in the dtype of ``scalar``."""
+    return _whole(vector.sum()).to(scalar)
 
 
 def inner(vector: Tensor, other: Tensor, like: Sequence[Tensor], scalar: Tensor) -> Tensor:

@@ -72,9 +72,10 @@ def begin_run(search: dict[str, Any], groups: list[dict[str, Any]]) -> None:
 def settle(search: dict[str, Any], groups: list[dict[str, Any]], buffers: list[Tensor]) -> None:
     """Bring the tensors to the parameters' devices, and make room for groups that were added."""
     device = device_of(groups)
-    for name in ("initial_step", "start_sq", "step_size"):
-        search[name] = search[name].to(device)
-    search["run"] = {name: value.to(device) for name, value in search["run"].items()}
+    if search["initial_step"].device != device:
+        for name in ("initial_step", "start_sq", "step_size"):
+            search[name] = search[name].to(device)
+        search["run"] = {name: value.to(device) for name, value in search["run"].items()}
     search["buffers"] = [a.to(b.device) for a, b in zip(search["buffers"], buffers, strict=True)]
     if len(search["ratios"]) < len(groups):
         search["ratios"] += scopes.ratios(groups)[len(search["ratios"]) :]

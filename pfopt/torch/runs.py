@@ -192,7 +192,7 @@ def _train(work: Work, gradient: Gradient, state: State, run: Run) -> Run:
     away: tuple[Tensor, ...] = ()
     if work.coordinates:
         run = tracking.remeasured(run, single, gradient.sq, work.by_scope(squares, 1), torch)
-        away = torch.cat(gaps).sum(), torch.cat(products).sum()
+        away = torch.stack(gaps).sum(), torch.stack(products).sum()
     rates = [work.groups[bundle.group]["lr"] for bundle in work.bundles]
     steps = [step * rate for step, rate in zip(steps, rates, strict=True)]
     return tracking.moved(run, move, work.reach_sq(reaches, steps, move), torch, *away)[0]

@@ -45,16 +45,14 @@ def by_scope(
     weighted = [
         square if weight == 1 else square * weight for square, weight in zip(squares, weights, strict=True)
     ]
-    sums = torch.stack([square.sum() for square in weighted])
-    whole = sums.sum().reshape(1)
-    scopes = count(groups)
-    if scopes == 0:
+    values = by_place(bundles, weighted)
+    whole = values.sum().reshape(1)
+    if count(groups) == 0:
         return whole
     if groups[0]["scope"] == "group":
-        group_of = [b.group for b in bundles]
-        parts = [[s for s, group in zip(sums, group_of, strict=True) if group == g] for g in range(scopes)]
-        return torch.cat([whole, torch.stack([sum(part, sums.new_zeros(())) for part in parts])])
-    return torch.cat([whole, by_place(bundles, weighted)])
+        parts = values.split([len(group["params"]) for group in groups])
+        return torch.cat([whole, torch.stack([part.sum() for part in parts])])
+    return torch.cat([whole, values])
 
 
 def by_place(bundles: list[Bundle], values: list[Tensor]) -> Tensor:
