@@ -32,7 +32,6 @@ from pfopt.search import plan as plans
 from pfopt.search import tracking
 from pfopt.search.state import Bracket, Config, Run, State, on_host
 from pfopt.torch import kernels, scopes
-from pfopt.torch.kernels import HALF
 
 
 def device_of(groups: list[dict[str, Any]]) -> torch.device:
@@ -137,12 +136,12 @@ def fill_param_state(
         names.append("momentum_buffer")
     if coordinates:
         names.append("recent_sq")
-    if param.dtype in HALF:
+    if param.dtype in kernels.HALF:
         names.append("iterate")
     for name in names:
         if name not in state:
             make = torch.zeros_like if name in ("grad_sum", "momentum_buffer", "recent_sq") else torch.clone
-            wide = param.detach().float() if param.dtype in HALF else param.detach()
+            wide = param.detach().float() if param.dtype in kernels.HALF else param.detach()
             state[name] = make(wide, memory_format=torch.preserve_format)
     return state
 
@@ -159,9 +158,9 @@ def precision_kept(optimizer: Optimizer) -> Iterator[None]:
     params = [param for group in optimizer.param_groups for param in group["params"]]
     places = [place for group in loaded[-1]["param_groups"] for place in group["params"]]
     for param, place in zip(params, places, strict=True):
-        if param.dtype in HALF:
+        if param.dtype in kernels.HALF:
             for name, value in loaded[-1]["state"].get(place, {}).items():
-                if isinstance(value, Tensor) and value.dtype not in HALF:
+                if isinstance(value, Tensor) and value.dtype not in kernels.HALF:
                     optimizer.state[param][name] = value.detach().clone().to(param.device)
 
 

@@ -45,10 +45,10 @@ def by_scope(
     weighted = [
         square if weight == 1 else square * weight for square, weight in zip(squares, weights, strict=True)
     ]
+    if count(groups) == 0:
+        return torch.cat(weighted).sum().reshape(1)
     values = by_place(bundles, weighted)
     whole = values.sum().reshape(1)
-    if count(groups) == 0:
-        return whole
     if groups[0]["scope"] == "group":
         parts = values.split([len(group["params"]) for group in groups])
         return torch.cat([whole, torch.stack([part.sum() for part in parts])])

@@ -331,8 +331,8 @@ def test_a_base_that_has_its_sign_already(made: Any) -> None:
     ],
     ids=["masked", "partition", "lion"],
 )
-def test_a_base_for_one_tree_only(base: Any) -> None:
-    """Its sign cannot be looked at beforehand, or is right."""
+def test_a_base_whose_sign_is_right_or_cannot_be_told(base: Any) -> None:
+    """The first two take one tree only, not the scalar that would tell."""
     tx = jax.jit(lambda params: pfopt.optax.parameter_free(base, 256).init(params))
     assert pfopt.optax.status(tx(regression())).phase == "search"
 
