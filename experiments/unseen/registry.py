@@ -1,4 +1,4 @@
-"""All problems by name."""
+"""All problems by name, in two sets: of the first, item 27 of experiments/NOTES.md has seen how it went."""
 
 from __future__ import annotations
 
@@ -7,10 +7,22 @@ from collections.abc import Callable
 import torch
 
 from experiments.names import check_names
-from experiments.unseen import functions, sequences, tabular, vision
+from experiments.unseen import (
+    classifiers,
+    densities,
+    functions,
+    rankings,
+    regressions,
+    sequences,
+    signals,
+    tabular,
+    vision,
+)
 from experiments.unseen.problem import Problem
 
-PROBLEMS: dict[str, tuple[int, Callable[[int], Problem]]] = {  # steps of a run, and what makes it from a seed
+Entry = tuple[int, Callable[[int], Problem]]  # steps of a run, and what makes it from a seed
+
+FIRST: dict[str, Entry] = {
     "autoencoder": (1200, vision.autoencoder),
     "vae": (1200, vision.vae),
     "infonce": (1200, vision.infonce),
@@ -43,6 +55,32 @@ PROBLEMS: dict[str, tuple[int, Callable[[int], Problem]]] = {  # steps of a run,
     "rosenbrock": (2000, functions.rosenbrock),
     "reinforce": (1500, functions.reinforce),
 }
+SECOND: dict[str, Entry] = {  # written when every rule stood; none has changed since
+    "mixer": (800, classifiers.mixer),
+    "experts": (800, classifiers.experts),
+    "separable_cnn": (500, classifiers.separable_cnn),
+    "wild_weights": (1000, classifiers.wild_weights),
+    "feature_hinge": (1200, classifiers.feature_hinge),
+    "summed_loss": (1000, classifiers.summed_loss),
+    "imbalanced": (1200, classifiers.imbalanced),
+    "graph_attention": (800, classifiers.graph_attention),
+    "preferences": (1500, rankings.preferences),
+    "triplet": (800, rankings.triplet),
+    "survival": (1000, rankings.survival),
+    "raw_targets": (1500, regressions.raw_targets),
+    "deep_linear": (1200, regressions.deep_linear),
+    "huber": (1500, regressions.huber),
+    "lasso": (1500, regressions.lasso),
+    "flow": (1200, densities.flow),
+    "posterior": (1500, densities.posterior),
+    "gaussian_process": (600, densities.gaussian_process),
+    "siren": (1000, signals.siren),
+    "denoising": (500, signals.denoising),
+    "pendulum": (500, signals.pendulum),
+    "addition": (1200, sequences.addition),
+    "copying": (1000, sequences.copying),
+}
+PROBLEMS = FIRST | SECOND
 
 
 def make_problem(name: str, seed: int) -> Problem:

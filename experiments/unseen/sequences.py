@@ -144,3 +144,52 @@ def word2vec(seed: int) -> Problem:
         training=lambda: loss(train[:20000]),
         held_out=lambda: loss(test),
     )
+
+
+class Encoder(nn.Module):
+    """Tokens (rows, length) to logits (rows, answers, tokens), read off the last places; norms come last."""
+
+    def __init__(self, tokens: int, length: int, answers: int, width: int = 48) -> None:
+        super().__init__()
+        self.answers = answers
+        self.embedding = nn.Embedding(tokens, width)
+        self.position = nn.Parameter(0.02 * torch.randn(length, width))
+        layer = nn.TransformerEncoderLayer(width, 4, 2 * width, dropout=0.0, batch_first=True)
+        self.layers = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+        self.head = nn.Linear(width, tokens)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Logits."""
+        return self.head(self.layers(self.embedding(tokens) + self.position)[:, -self.answers :])
+
+
+def addition(seed: int) -> Problem:
+    """The three digits of the sum of two numbers of two, by an encoder that normalises after each layer."""
+
+    def decimals(numbers: Tensor, count: int) -> list[Tensor]:
+        return [numbers // 10**place % 10 for place in reversed(range(count))]
+
+    def sample(count: int, random: torch.Generator | None = None) -> Rows:
+        first, second = torch.randint(100, (2, count), generator=random)
+        plus, blank = torch.full_like(first, 10), torch.full_like(first, 11)
+        tokens = [*decimals(first, 2), plus, *decimals(second, 2), blank, blank, blank]
+        return torch.stack(tokens, 1), torch.stack(decimals(first + second, 3), 1)
+
+    fixed = Split(*sample(1000, generator(21)), *sample(500, generator(22)))
+    return streamed(seed, Encoder(12, 8, 3), fixed, token_loss, sample, 64)
+
+
+def copying(seed: int) -> Problem:
+    """Six tokens, to be said again after they have been read."""
+    length, tokens = 6, 8
+
+    def sample(count: int, random: torch.Generator | None = None) -> Rows:
+        said = torch.randint(tokens, (count, length), generator=random)
+        read = torch.cat([said, torch.full_like(said, tokens)], 1)
+        ignored = torch.full_like(said, -100)  # cross-entropy's own sign for a place that does not count
+        return read, torch.cat([ignored, said], 1)
+
+    embedding = nn.Embedding(tokens + 1, 24)
+    model = Recurrent(embedding, nn.LSTM(24, 64, batch_first=True), tokens + 1, last=False)
+    fixed = Split(*sample(500, generator(23)), *sample(500, generator(24)))
+    return streamed(seed, model, fixed, token_loss, sample, 64)

@@ -9,14 +9,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from experiments.tasks.deep import Split
-from experiments.unseen.data import shuffled, standardised
+from experiments.unseen.data import parted, shuffled, standardised
 from experiments.unseen.networks import perceptron
 from experiments.unseen.problem import Problem, Rows, generator, streamed, supervised
-
-
-def _split(inputs: Tensor, targets: Tensor, count: int) -> Split:
-    """The first ``count`` rows are trained on."""
-    return Split(inputs[:count], targets[:count], inputs[count:], targets[count:])
 
 
 class Factors(nn.Module):
@@ -43,7 +38,7 @@ def matrix_fact(seed: int) -> Problem:
     item = (torch.rand(count, generator=random) ** 2 * items).long()
     ratings = (of_user[user] * of_item[item]).sum(1) / rank**0.5
     ratings = ratings + 0.3 * torch.randn(count, generator=random)
-    split = _split(torch.stack([user, item], 1), ratings, 10000)
+    split = parted(torch.stack([user, item], 1), ratings, 10000)
     return supervised(seed, Factors(users, items, 8), split, F.mse_loss, 128)
 
 
@@ -132,7 +127,7 @@ def click_through(seed: int, *, rank: int) -> Problem:
     factors = 0.5 * torch.randn(sum(sizes), 3, generator=random)
     logits = weights[values].sum(1) + _interactions(factors[values]) - 1.5
     clicks = (torch.rand(count, generator=random) < logits.sigmoid()).float()
-    model, split = FactorisationMachine(sum(sizes), rank), _split(values, clicks, 20000)
+    model, split = FactorisationMachine(sum(sizes), rank), parted(values, clicks, 20000)
     return supervised(seed, model, split, F.binary_cross_entropy_with_logits, 128)
 
 
@@ -172,7 +167,7 @@ def counts(seed: int, *, heavy: bool, largest: float) -> Problem:
     model = nn.Linear(width, 1)
     nn.init.zeros_(model.weight)
     nn.init.zeros_(model.bias)
-    return supervised(seed, model, _split(features, targets, 5000), _half_deviance, 32)
+    return supervised(seed, model, parted(features, targets, 5000), _half_deviance, 32)
 
 
 poisson = partial(counts, heavy=True, largest=8)  # counts up to 3000: a few rows have most of the gradient
