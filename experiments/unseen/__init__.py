@@ -1,1 +1,1 @@
-"""Small training problems that no rule of the optimizer was tuned on, against whole grids of SGD and AdamW."""
+"""Small training problems other than those of development, against whole grids of SGD and AdamW."""

@@ -18,11 +18,9 @@ class Preferences(nn.Module):
 
     def __init__(self, users: int, items: int, rank: int) -> None:
         super().__init__()
-        self.users, self.items, self.bias = (
-            nn.Embedding(users, rank),
-            nn.Embedding(items, rank),
-            nn.Embedding(items, 1),
-        )
+        self.users = nn.Embedding(users, rank)
+        self.items = nn.Embedding(items, rank)
+        self.bias = nn.Embedding(items, 1)
         for embedding in (self.users, self.items, self.bias):
             nn.init.normal_(embedding.weight, std=0.05)
 
@@ -32,7 +30,7 @@ class Preferences(nn.Module):
 
 
 def preferences(seed: int) -> Problem:
-    """Does a user like an item that was bought more than any other one (BPR, Rendle et al., 2009)?"""
+    """An item that a user bought is to score higher than one drawn at random (BPR, Rendle et al., 2009)."""
     random, users, items, bought = generator(3), 200, 300, 20
     affinity = torch.randn(users, 4, generator=random) @ torch.randn(4, items, generator=random)
     liked = (affinity + torch.randn(users, items, generator=random)).topk(bought, 1).indices
