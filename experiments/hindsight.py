@@ -18,7 +18,7 @@ from rich.console import Console
 
 from experiments.frames import concat, groups, records, where
 from experiments.gaps import gap
-from experiments.report.results import SGD, practitioner
+from experiments.report.results import SGD, grid_figures, grid_lanes, practitioner
 from experiments.report.statistics import compare
 from experiments.store import ARCHIVE, Store
 from experiments.suite import GRID_A, GRID_B, Suite, load_suite
@@ -37,25 +37,6 @@ PAIRS = [
 ]
 
 
-def read_lanes(folder: Path, runs: pd.DataFrame) -> pd.DataFrame:
-    """Every lane of the whole SGD grids of a published report: task, seed, ``LANE`` and figure of merit.
-
-    Args:
-        folder: Of the report, with its archive of records.
-        runs: Its runs.csv.
-    """
-    grids = [row for row in records(where(runs, method=SGD)) if "equal_cost" not in row["kwargs"]]
-    with TemporaryDirectory() as temporary:
-        store = Store(Path(temporary))
-        store.unpack(folder / ARCHIVE)
-        tables = []
-        for row in grids:
-            lanes = store.lanes(row["run_id"])
-            figures = [gap(float(value), row["minimum"]) for value in lanes.value]
-            tables.append(lanes[LANE].assign(task=row["task"], seed=row["seed"], figure=figures))
-    return concat(tables)
-
-
 def chosen_elsewhere(lanes: pd.DataFrame) -> dict[int, float]:
     """Figure, by seed, of the lane that is best on the other seeds of one task.
 
@@ -72,29 +53,36 @@ def chosen_elsewhere(lanes: pd.DataFrame) -> dict[int, float]:
     return {seed: figures.loc[seed, logs.drop(index=seed).mean().idxmin()] for seed in figures.index}
 
 
-def figures_of(suite: Suite, runs: pd.DataFrame, lanes: pd.DataFrame) -> pd.DataFrame:
-    """Task, seed, column and figure: of ours, of both grids, and of both as they were chosen on other seeds."""
-    rows = [
-        (row["task"], row["seed"], OURS, gap(row["value"], row["minimum"]))
-        for row in records(where(runs, method=OURS))
-    ]
-    for (task,), table in groups(lanes, "task"):
+def figures_elsewhere(suite: Suite, lanes: pd.DataFrame) -> pd.DataFrame:
+    """Task, seed, column and figure of both grids as they were chosen on other seeds."""
+    rows = []
+    for (task,), table in groups(where(lanes, method=SGD, cheap=False), "task"):
         schedule, momentum = practitioner(suite, task)
         last = where(table, schedule=schedule, momentum=momentum, output="last")
-        for grid, elsewhere, part in ((GRID_A, A_ELSEWHERE, last), (GRID_B, B_ELSEWHERE, table)):
-            rows += [(task, seed, grid, of_seed.figure.min()) for (seed,), of_seed in groups(part, "seed")]
-            rows += [(task, seed, elsewhere, figure) for seed, figure in chosen_elsewhere(part).items()]
+        for column, part in ((A_ELSEWHERE, last), (B_ELSEWHERE, table)):
+            rows += [(task, seed, column, figure) for seed, figure in chosen_elsewhere(part).items()]
     return pd.DataFrame(rows, columns=["task", "seed", "column", "figure"])
+
+
+def published(suite: Suite) -> pd.DataFrame:
+    """Task, seed, column and figure: of ours, of both grids, and of both as they were chosen on other seeds."""
+    folder = RESULTS / suite.name
+    runs = pd.read_csv(folder / "runs.csv")
+    with TemporaryDirectory() as temporary:
+        store = Store(Path(temporary))
+        store.unpack(folder / ARCHIVE)
+        lanes = grid_lanes(runs, store)
+    ours = where(runs, method=OURS)
+    figures = [gap(row["value"], row["minimum"]) for row in records(ours)]
+    ours = ours[["task", "seed"]].assign(column=OURS, figure=figures)
+    return concat([ours, grid_figures(suite, lanes), figures_elsewhere(suite, lanes)])
 
 
 def main() -> None:
     """Print geometric means of ratios with intervals, then by task."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("suite", choices=["quick", "convex", "deep"])
-    args = parser.parse_args()
-    folder = RESULTS / args.suite
-    runs = pd.read_csv(folder / "runs.csv")
-    figures = figures_of(load_suite(args.suite), runs, read_lanes(folder, runs))
+    figures = published(load_suite(parser.parse_args().suite))
     console, by_task = Console(), {}
     for column, against in PAIRS:
         found = compare(figures, column, against)

@@ -92,8 +92,8 @@ def collect(suite: Suite, store: Store) -> Results:
     rows["figure"] = [gap(row["value"], row["minimum"]) for row in records(rows)]
     single = where(rows, method=suite.methods)
     single = single.assign(column=single.method)
-    lanes = _lanes(rows, store)
-    figures = concat([pd.DataFrame(single[FIGURES]), _grid_figures(suite, lanes)])
+    lanes = grid_lanes(rows, store)
+    figures = concat([pd.DataFrame(single[FIGURES]), grid_figures(suite, lanes)])
     sgd = where(lanes, method=SGD, cheap=False) if len(lanes) else lanes
     return Results(suite, rows, figures, sgd, _curves(single, store), _sensitivity(suite, rows), len(specs))
 
@@ -105,8 +105,8 @@ def _sensitivity(suite: Suite, rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(steps, columns=["task", "initial_step", "figure"])
 
 
-def _lanes(rows: pd.DataFrame, store: Store) -> pd.DataFrame:
-    """Every lane of every grid, with its run's task, seed, method and figure of merit."""
+def grid_lanes(rows: pd.DataFrame, store: Store) -> pd.DataFrame:
+    """Every lane of every grid, with its run's task, seed, method and figure of merit; ``cheap``: at equal cost."""
     tables = []
     for row in records(where(rows, method=[*SGD, "adamw"])):
         lanes = store.lanes(row["run_id"])
@@ -119,7 +119,7 @@ def _lanes(rows: pd.DataFrame, store: Store) -> pd.DataFrame:
     return concat(tables)
 
 
-def _grid_figures(suite: Suite, lanes: pd.DataFrame) -> pd.DataFrame:
+def grid_figures(suite: Suite, lanes: pd.DataFrame) -> pd.DataFrame:
     """The best lane of every grid per task and seed, with the bill of the whole grid."""
     if lanes.empty:
         return pd.DataFrame()

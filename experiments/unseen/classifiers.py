@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from experiments.unseen.data import digits, parted, shuffled, standardised
+from experiments.unseen.data import communities, digits, parted, shuffled, standardised
 from experiments.unseen.networks import perceptron
-from experiments.unseen.problem import Problem, generator, pick, supervised
+from experiments.unseen.problem import Problem, generator, self_supervised, supervised
 
 _RARE = 2.3  # standard deviations above which a score is of the rare class
 
@@ -152,10 +152,7 @@ class GraphAttention(nn.Module):
 def graph_attention(seed: int) -> Problem:
     """Communities of a graph, in batches of 64 of its nodes."""
     random, nodes = generator(17), 400
-    labels = torch.arange(nodes) % 4
-    probability = torch.where(labels[:, None] == labels, 0.04, 0.006)
-    edges = (torch.rand(nodes, nodes, generator=random) < probability).triu(1)
-    edges = edges | edges.T | torch.eye(nodes, dtype=torch.bool)
+    labels, edges = communities(nodes, 0.04, 0.006, random)
     features = 0.5 * F.one_hot(labels, 4).repeat(1, 3) + torch.randn(nodes, 12, generator=random)
     model = nn.Sequential(GraphAttention(12, 32, edges), nn.ELU(), GraphAttention(32, 4, edges))
     order = torch.randperm(nodes, generator=random)
@@ -164,10 +161,4 @@ def graph_attention(seed: int) -> Problem:
     def loss(rows: Tensor) -> Tensor:
         return F.cross_entropy(model(features)[rows], labels[rows])
 
-    return Problem(
-        seed,
-        model,
-        draw=lambda: loss(pick(train, 64)),
-        training=lambda: loss(train),
-        held_out=lambda: loss(test),
-    )
+    return self_supervised(seed, model, train, test, loss, 64)

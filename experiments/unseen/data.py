@@ -46,3 +46,11 @@ def digits() -> Split:
     """Digits in [0, 1], shape (rows, 64)."""
     split = shuffled("digits", _DIGITS_HELD_OUT)
     return split._replace(inputs=split.inputs / 16, test_inputs=split.test_inputs / 16)
+
+
+def communities(nodes: int, inside: float, outside: float, random: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Four classes (nodes,) and a graph's edges (nodes, nodes), of these probabilities; a node has one to itself."""
+    labels = torch.arange(nodes) % 4
+    probability = torch.where(labels[:, None] == labels, inside, outside)
+    upper = (torch.rand(nodes, nodes, generator=random) < probability).triu(1)
+    return labels, upper | upper.T | torch.eye(nodes, dtype=torch.bool)

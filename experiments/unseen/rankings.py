@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from experiments.unseen.data import digits
 from experiments.unseen.networks import perceptron
-from experiments.unseen.problem import Problem, generator, pick
+from experiments.unseen.problem import Problem, generator, self_supervised
 
 _MARGIN = 0.5  # between the distances of a triplet
 
@@ -92,4 +92,4 @@ def survival(seed: int) -> Problem:
         return surprise.sum() / max(len(surprise), 1)
 
     train, test = torch.arange(1200), torch.arange(1200, count)
-    return Problem(seed, model, lambda: loss(pick(train, 64)), lambda: loss(train), lambda: loss(test))
+    return self_supervised(seed, model, train, test, loss, 64)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from experiments.tasks.deep import Split
-from experiments.unseen.data import parted, shuffled, standardised
+from experiments.unseen.data import communities, parted, shuffled, standardised
 from experiments.unseen.networks import perceptron
 from experiments.unseen.problem import Problem, Rows, generator, streamed, supervised
 
@@ -45,10 +45,8 @@ def matrix_fact(seed: int) -> Problem:
 def gcn(seed: int) -> Problem:
     """Communities of a graph by a convolutional network on it (Kipf & Welling, 2017), with exact gradients."""
     random, nodes, classes = generator(4), 300, 4
-    labels = torch.arange(nodes) % classes
-    probability = torch.where(labels[:, None] == labels[None], 0.08, 0.015)
-    upper = (torch.rand(nodes, nodes, generator=random) < probability).float().triu(1)
-    edges = upper + upper.T + torch.eye(nodes)
+    labels, neighbours = communities(nodes, 0.08, 0.015, random)
+    edges = neighbours.float()
     scale = edges.sum(1).rsqrt()
     edges = scale[:, None] * edges * scale[None]
     centres = 0.4 * torch.randn(classes, 24, generator=random)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import sys
 
 import numpy as np
@@ -52,7 +51,7 @@ def test_the_published_records_can_be_read(
     monkeypatch.setattr(sys, "argv", ["hindsight", "quick"])
     hindsight.main()
     lines = capsys.readouterr().out.splitlines()
-    for (column, against), line in zip(hindsight.PAIRS, itertools.islice(lines, 6), strict=True):
+    for (column, against), line in zip(hindsight.PAIRS, lines[:6], strict=True):
         assert line.startswith(f"{column} / {against}: ")
     means = [float(line.split(": ")[1].split(" ")[0]) for line in lines[:6]]
     assert means[0] == pytest.approx(means[1] * means[2], rel=0.02)
