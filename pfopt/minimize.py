@@ -1,83 +1,65 @@
-"""The numpy driver: ``minimize`` feeds an oracle's gradients to the search and moves one array."""
+"""The numpy front end: ``minimize`` feeds an oracle's gradients to the algorithm and moves one array."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pfopt.search import plan as plans
-from pfopt.search import schedule as schedules
-from pfopt.search import tracking, validate
-from pfopt.search.certificate import theorem_constants
-from pfopt.search.state import (
-    ANCHOR,
-    AVERAGE,
-    Config,
-    Outcome,
-    Phase,
-    ProbeRecord,
-    Run,
-    State,
-    on_host,
-)
+from pfopt import options
+from pfopt.core import controller, probe, step, update
+from pfopt.core import run as runs
+from pfopt.core.arrays import on_host
+from pfopt.core.config import Config
+from pfopt.core.main_run import Decision
+from pfopt.core.records import Outcome, Phase, Run, Slot, State
+from pfopt.core.step import Measured, Moved
+from pfopt.core.step_size import CoordinateRule
+from pfopt.core.update import Arithmetic, Block, Rule, Sums
+from pfopt.options import Certified, PlanLike, Practical
+from pfopt.status import ProbeRecord, probe_record
 
 Oracle = Callable[[NDArray[Any]], Any]
+FIRST_RESTART = 3  # the first stage of doubling restarts has 2³ gradients, the fewest that a search takes
 
 
 class Result(NamedTuple):
     """What ``minimize`` found."""
 
     x: NDArray[Any]  # the returned point, shape and dtype of x0
-    step_size: float  # the certified step size; plan "train": the root of the bisection
+    step_size: float  # the certified one; practical plan: the one that the search selected
     lipschitz: float  # root mean square of the gradient norms of the run that x comes from
     distance: float  # largest displacement from the anchor in that run
-    num_grad_evals: int  # oracle calls
-    status: Outcome  # ``status.message`` is a sentence
+    gradients: int  # oracle calls
+    outcome: Outcome  # ``outcome.message`` is a sentence
     probes: list[ProbeRecord]
 
 
 def minimize(
     oracle: Oracle,
     x0: ArrayLike,
-    budget: int,
+    total_steps: int,
     *,
-    plan: str = "certified",
-    schedule: str = "constant",
+    plan: PlanLike = "practical",
     initial_step: float | None = None,
-    alpha: float = 3.0,
-    beta: float = 0.0,
-    lipschitz: float | None = None,
-    delta: float | None = None,
-    restarts: str | None = None,
     callback: Callable[[ProbeRecord], Any] | None = None,
 ) -> Result:
-    """Minimise a convex function from its (stochastic) gradients, without a step size.
+    """Minimise a function from its (stochastic) gradients, without a step size.
 
-    Plan "certified" is Algorithm 1 of Carmon & Hinder, "Making SGD Parameter-Free" (COLT 2022). With exact
-    gradients, alpha=3 and beta=0 its result satisfies f(x) − f* <= sqrt(27) ‖x0 − x*‖ sqrt(G)/T and
-    ‖x − x*‖ <= 4 ‖x0 − x*‖ (Theorem 7), T being at least budget/16 for every range of step sizes up to
-    2^256 · initial_step. Plan "train" spends a few per cent on the search and the rest on one run; it is what
-    converges fastest in practice and carries no theorem.
+    Plan "practical" spends a few per cent on the search and the rest on one main run; it is what converges fastest, and
+    carries no theorem. Plan "certified" is Algorithm 1 of Carmon & Hinder, "Making SGD Parameter-Free" (COLT 2022), for
+    convex functions. With exact gradients, alpha=3 and beta=0 its result satisfies f(x) − f* <= sqrt(27) ‖x0 − x*‖
+    sqrt(G)/T and ‖x − x*‖ <= 4 ‖x0 − x*‖ (Theorem 7), T being at least total_steps/16 for every range of step sizes
+    up to 2^256 · initial_step.
 
     Args:
         oracle: ``oracle(x) -> grad`` or ``(value, grad)``, with ``grad`` of the shape of ``x0``.
         x0: the anchor, a real array of any shape with finite entries; it is not changed.
-        budget: number of oracle calls that may be spent, at least 8 (plan "train": 16).
-        plan: "certified" or "train".
-        schedule: "constant" (uniform average of the probe) or "linear" (steps decay to zero, the last iterate
-            is returned; its certificate is that of the dual sequence, deterministic theory only). In plan
-            "train", "linear" takes the long run's gradients between its iterate and the average that is returned
-            (primal averaging), "constant" at the iterate.
-        initial_step: smallest step size to consider, > 0 (plan "train": the first one to test). By default a
+        total_steps: number of oracle calls that may be spent, at least 16 (plan "certified": 8).
+        plan: "practical", "certified", or a ``pfopt.Practical`` or ``pfopt.Certified`` with options.
+        initial_step: smallest step size to consider, > 0 (plan "practical": the first one to test). By default a
             tiny multiple of ‖x0‖/‖g0‖, or of 1/‖g0‖ from the origin.
-        alpha: > 1; the damping of the certificate. Plan "certified" only: "train" has its own.
-        beta: >= 0; plan "certified" only.
-        lipschitz: almost sure bound on the gradient norms; with ``delta`` it replaces alpha and beta by
-            Theorem 14's alpha^(k), beta^(k), plan "certified" only.
-        delta: probability in (0, 1) with which Theorem 14 may fail.
-        restarts: "doubling" for strongly convex functions (Theorem 16): stages of 8, 16, 32, … calls, each
-            from the last returned point, stage m starting from ``initial_step / 2**m``; plan "certified" only.
         callback: called with the ``ProbeRecord`` of every finished probe.
 
     Returns:
@@ -88,170 +70,206 @@ def minimize(
         TypeError: an argument or an oracle's answer has the wrong type.
         ValueError: an argument or an oracle's answer has the wrong value or shape.
     """
-    validate.function("oracle", oracle)
+    options.function("oracle", oracle)
     if callback is not None:
-        validate.function("callback", callback)
-    anchor = validate.anchor(x0)
-    budget = validate.budget(budget, plan)
-    validate.one_of("plan", plan, ("certified", "train"))
-    validate.one_of("schedule", schedule, ("constant", "linear"))
-    validate.one_of("restarts", restarts, (None, "doubling"))
-    validate.constants(alpha, beta, lipschitz, delta, plan)
+        options.function("callback", callback)
+    anchor = _checked_anchor(x0)
+    chosen = options.plan(plan)
+    total = options.total_steps(total_steps, chosen)
     if initial_step is not None:
-        validate.positive("initial_step", initial_step)
-    if restarts is not None and plan != "certified":
-        raise ValueError(f'restarts="doubling" needs plan="certified", got plan={plan!r}')
-    driver = _Driver(oracle, anchor, callback)
-
-    def config(stage_budget: int, stage_delta: float | None) -> Config:
-        if plan != "certified":
-            return plans.configure(stage_budget, plan, schedule)
-        alphas, betas = (alpha,) * 3, (beta,) * 3
-        if lipschitz is not None and stage_delta is not None:
-            alphas, betas = theorem_constants(stage_budget, lipschitz, stage_delta)
-        return Config(stage_budget, plan, schedule, alphas, betas)
-
-    if restarts is None:
-        return driver.result(driver.search(config(budget, delta), initial_step))
-    state, m = None, 3
-    while driver.calls + 2**m <= budget:
-        stage_delta = None if delta is None else delta / (m * (m + 1))
-        first = None if initial_step is None else initial_step / 2**m
-        state = driver.search(config(2**m, stage_delta), first)
+        options.positive("initial_step", initial_step)
+    if isinstance(chosen, Practical) and chosen.scope not in ("auto", "global"):
+        raise ValueError(f'scope must be "auto" or "global" where x0 is one array, got {chosen.scope!r}')
+    by_coordinate = isinstance(chosen, Practical) and chosen.scope == "auto"
+    driver = _Driver(oracle, anchor, callback, by_coordinate=by_coordinate)
+    if not (isinstance(chosen, Certified) and chosen.restarts):
+        return driver.result(driver.search(options.configure(chosen, total), initial_step))
+    state, stage = None, FIRST_RESTART
+    while driver.gradients + 2**stage <= total:
+        delta = None if chosen.delta is None else chosen.delta / (stage * (stage + 1))
+        first = None if initial_step is None else initial_step / 2**stage
+        state = driver.search(options.configure(chosen, 2**stage, delta=delta), first)
         driver.anchor = driver.output(state)
-        m += 1
-    assert state is not None  # the smallest budget is one stage
+        stage += 1
+    assert state is not None  # the smallest total_steps is one stage
     return driver.result(state)
 
 
 class _Driver:
     """Owns the arrays: anchor, iterate, average, and the outputs kept at lo and hi."""
 
-    def __init__(self, oracle: Oracle, anchor: NDArray[Any], callback: Callable[[ProbeRecord], Any] | None):
-        self.oracle, self.anchor, self.callback = oracle, anchor, callback
-        self.kept: dict[int, tuple[NDArray[Any], Run, State]] = {}
+    def __init__(
+        self,
+        oracle: Oracle,
+        anchor: NDArray[Any],
+        callback: Callable[[ProbeRecord], Any] | None,
+        *,
+        by_coordinate: bool,
+    ):
+        self.oracle, self.anchor, self.callback, self.by_coordinate = oracle, anchor, callback, by_coordinate
+        self.arithmetic = Arithmetic(total=partial(np.sum, dtype=np.float64), lerp=_lerp)
+        self.kept: dict[Slot, tuple[NDArray[Any], Run, State]] = {}
         self.probes: list[ProbeRecord] = []
-        self.calls = 0
+        self.gradients = 0
 
     def search(self, config: Config, initial_step: float | None) -> State:
         """Run the whole plan; the points that may be returned are in ``kept`` afterwards."""
-        state = plans.init(config)._replace(initial_step=initial_step or 0.0)
+        state = controller.init(config, 0, np, initial_step)
         self.kept = {}
         while state.phase != Phase.DONE:
-            runner = self._probe if state.phase == Phase.SEARCH else self._train
-            with np.errstate(all="ignore"):
-                before, run, outputs = runner(config, state)
-                if before is None:
-                    return state._replace(phase=Phase.DONE, outcome=Outcome.ZERO_GRADIENT, output=ANCHOR)
-                state, verdict = map(on_host, plans.finish(config, before, run))
-            for slot, point in outputs.items():
-                self.kept[verdict.keep if slot == ANCHOR else slot] = (point, run, before)
-            self.kept.pop(ANCHOR, None)  # a probe that nothing was kept of
-            if before.phase == Phase.SEARCH:
-                self._report(before, run, verdict.accepted)
+            searching = state.phase == Phase.SEARCH
+            try:
+                with np.errstate(all="ignore"):
+                    before, run, point = (self._probe if searching else self._main_run)(config, state)
+                    state, transition = map(on_host, controller.finish(config, before, run))
+            except _ZeroGradientError:
+                return state._replace(phase=Phase.DONE, outcome=Outcome.ZERO_GRADIENT, output=Slot.ANCHOR)
+            slot = Slot(transition.keep if searching else state.output)
+            if slot != Slot.ANCHOR:
+                self.kept[slot] = _Output(point, run, before)
+            if searching:
+                self._report(probe_record(before, run, transition.accepted))
         return state
 
     def output(self, state: State) -> NDArray[Any]:
         """The point that ``state`` says to return."""
-        return self.kept[state.output][0] if state.output in self.kept else self.anchor
+        return self.kept[Slot(state.output)].point if state.output in self.kept else self.anchor
 
     def result(self, state: State) -> Result:
         """The estimates of the run that the returned point comes from."""
-        point, run, before = self.kept.get(state.output, (self.anchor, None, None))
-        lipschitz = distance = step_size = 0.0
-        if run is not None and before is not None:
+        step_size = lipschitz = distance = 0.0
+        if state.output in self.kept:
+            _, run, before = self.kept[Slot(state.output)]
             exponent = before.bracket.exponent if before.phase == Phase.SEARCH else before.bracket.lo
             step_size = float(np.ldexp(before.initial_step, exponent))
-            lipschitz, distance = tracking.estimates(run)
-        return Result(
-            point.copy(), step_size, lipschitz, distance, self.calls, Outcome(state.outcome), self.probes
-        )
+            lipschitz, distance = runs.estimates(run)
+        outcome, x = Outcome(state.outcome), self.output(state).copy()
+        return Result(x, step_size, lipschitz, distance, self.gradients, outcome, self.probes)
 
-    def _ask(self, x: NDArray[Any]) -> tuple[NDArray[Any], Any]:
-        self.calls += 1
-        return validate.answer(self.oracle(x.copy()), x)
-
-    def _latched(self, config: Config, state: State, grad_sq: np.float64) -> State:
-        """With the first step size, once a gradient fixes it."""
-        if state.initial_step == 0 and np.isfinite(grad_sq) and grad_sq > 0:
-            found = plans.first_step(config, _sum_sq(self.anchor), grad_sq)
-            return state._replace(initial_step=found)
-        return state
-
-    def _probe(self, config: Config, state: State) -> tuple[State | None, Run, dict[int, NDArray[Any]]]:
-        """One run of fixed step size; its output has the key ANCHOR until the verdict says where to keep it."""
-        x, length, dual = self.anchor.copy(), state.run_length, np.zeros_like(self.anchor)
-        average, run = x.copy(), tracking.begin(0, np.float64, np)
-        patience = 1 if config.plan == "certified" else tracking.PATIENCE
-        schedule = config.schedule if config.plan == "certified" else "constant"
-        for step in range(length):
-            grad, value = self._ask(x)
-            grad_sq = np.asarray([_sum_sq(grad)])
-            if self.calls == 1 and not grad.any():
-                return None, run, {}
-            state = self._latched(config, state, grad_sq[0])
-            step_size = plans.step_size(state) * schedules.dual_factor(schedule, step, length)
-            run, move = tracking.probe(
-                run, grad_sq, value, np.True_, step_size=step_size, patience=patience, xp=np
+    def _probe(self, config: Config, state: State) -> tuple[State, Run, NDArray[Any]]:
+        """One run of fixed step size, and its output: the average of its points, or the last one."""
+        x, grad_sum = self.anchor.copy(), np.zeros_like(self.anchor)
+        average, run, by_last = x.copy(), runs.begin(0, np, dtype=np.float64), probe.returns_last(config)
+        for _ in range(state.run_length):
+            grad, measured = self._measure(x)
+            state, run, decision = step.decide(config, state, run, measured)
+            average = _lerp(average, x, x.dtype.type(decision.average_weight))
+            block = Block(x, self.anchor, grad)
+            block, sums = update.move_probe_block(
+                block, decision, x.dtype.type(decision.step_sizes[0]), self.arithmetic
             )
-            average += x.dtype.type(move.weight) * (x - average)
-            dual = dual + grad
-            new = x - x.dtype.type(step_size) * grad
-            reach = (
-                new - self.anchor if schedule == "constant" else x.dtype.type(plans.step_size(state)) * dual
-            )
-            run, keep = tracking.moved(run, move, np.asarray([_sum_sq(reach)]), np)
-            x = np.where(keep, new, x)
-        return state, run, {ANCHOR: average if schedule == "constant" else x}
+            distance_sq = sums.distance_sq
+            if by_last:
+                grad_sum = grad_sum + grad
+                distance_sq = _sum_sq(x.dtype.type(step.probe_step_size(state)) * grad_sum)
+            run, kept = step.record(run, decision, measured, Moved(np.asarray([distance_sq])))
+            x = np.where(kept, block.iterate, x)
+        return state, run, x if by_last else average
 
-    def _train(self, config: Config, state: State) -> tuple[State, Run, dict[int, NDArray[Any]]]:
-        """The long run: capped certificate tracking, coordinate by coordinate, averaged."""
-        x, average, mean_sq = self.anchor.copy(), self.anchor.copy(), np.zeros_like(self.anchor)
-        run, length = tracking.begin(0, np.float64, np), state.run_length
-        for _ in range(length):
-            share = x.dtype.type(plans.interpolation(config, state, run))
-            grad, value = self._ask(x + share * (average - x))
-            grad_sq = np.asarray([_sum_sq(grad)])
-            state = self._latched(config, state, grad_sq[0])
-            run, move, single = tracking.track(
-                run,
-                grad_sq,
-                value,
-                np.True_,
-                cap=plans.cap_size(state),
-                vouched=state.probe_length,
-                alpha=config.alphas[0],
-                start_sq=plans.start_sq(config, state),
-                guess=state.initial_step,
-                length=length,
-                noise_sq=state.noise_sq,
-                schedule=plans.step_schedule(config),
-                gamma=schedules.GAMMA[config.primal],
-                xp=np,
+    def _main_run(self, config: Config, state: State) -> tuple[State, Run, NDArray[Any]]:
+        """The main run, and its output: the average of its iterates, or the last one."""
+        start, run = self.anchor, runs.begin(0, np, dtype=np.float64)
+        mean_square = np.zeros_like(start) if self.by_coordinate else None
+        block = Block(start, start, start, average=start, mean_square=mean_square)
+        rule = Rule(config.constants, size=start.size if self.by_coordinate else 0)
+        beta = start.dtype.type(config.constants.beta if config.interpolates else 0)
+        for _ in range(state.run_length):
+            grad, measured = self._measure(block.iterate + beta * (block.average - block.iterate))
+            state, run, decision = step.decide(config, state, run, measured)
+            step_size = start.dtype.type(decision.step_sizes[0])
+            block = block._replace(gradient=grad)
+            block, sums = update.move_block(
+                block, rule, _cast(decision, start.dtype), step_size, self.arithmetic
             )
-            square = np.square(grad)
-            if single.share > 0:
-                mean_sq = mean_sq + x.dtype.type(single.share) * (square - mean_sq)
-            step = max(x.dtype.type(move.steps[0]), np.finfo(x.dtype).tiny)
-            own = tracking.coordinate_steps(single, np.abs(x - self.anchor), mean_sq, x.size, np)
-            steps = np.clip(own.astype(x.dtype), step, tracking.COORDINATE_RANGE * step)
-            new = x - steps * grad
-            metric_sq = np.asarray([np.sum(steps * square, dtype=np.float64) / step])
-            gap_sq = np.square(new - self.anchor)
-            reach_sq = np.asarray([np.sum(gap_sq / steps, dtype=np.float64) * step])
-            away = np.sum(gap_sq, dtype=np.float64), np.sum(gap_sq * mean_sq, dtype=np.float64)
-            run = tracking.remeasured(run, single, grad_sq, metric_sq, np)
-            run, keep = tracking.moved(run, move, reach_sq, np, *away)
-            x = self.anchor if move.explode else np.where(keep, new, x)
-            average = average + x.dtype.type(move.weight) * (x - average)
-        return state, run, {AVERAGE: average}
+            run, _ = step.record(run, decision, measured, _moved(sums))
+            beta = start.dtype.type(decision.next_beta)
+        return state, run, block.average if config.returns_average else block.iterate
 
-    def _report(self, state: State, run: Run, accepted: bool) -> None:
-        record = plans.record(state, run, accepted)
+    def _measure(self, x: NDArray[Any]) -> tuple[NDArray[Any], Measured]:
+        """Ask the oracle at a copy of ``x``."""
+        self.gradients += 1
+        grad, loss = _checked_answer(self.oracle(x.copy()), x)
+        if self.gradients == 1 and not grad.any():
+            raise _ZeroGradientError
+        measured = Measured(np.asarray([_sum_sq(grad)]), loss, signal=True, anchor_sq=_sum_sq(self.anchor))
+        return grad, measured
+
+    def _report(self, record: ProbeRecord) -> None:
         self.probes.append(record)
         if self.callback is not None:
             self.callback(record)
 
 
+class _Output(NamedTuple):
+    """What a run may return."""
+
+    point: NDArray[Any]
+    run: Run
+    state: State  # during the run
+
+
+class _ZeroGradientError(Exception):
+    """The first gradient of all is exactly zero: the anchor is a minimiser."""
+
+
+def _lerp(a: NDArray[Any], b: NDArray[Any], weight: Any) -> NDArray[Any]:
+    return a + weight * (b - a)
+
+
 def _sum_sq(x: NDArray[Any]) -> np.float64:
     return np.sum(np.square(np.abs(x), dtype=np.float64))
+
+
+def _cast(decision: Decision, dtype: np.dtype[Any]) -> Decision:
+    """The numbers of a decision that are multiplied with arrays, in the arrays' dtype: float64 would win."""
+    rule = (
+        None
+        if decision.coordinate_rule is None
+        else CoordinateRule(*map(dtype.type, decision.coordinate_rule))
+    )
+    return decision._replace(average_weight=dtype.type(decision.average_weight), coordinate_rule=rule)
+
+
+def _moved(sums: Sums) -> Moved:
+    """The sums of the only block."""
+    grad_sq = None if sums.grad_sq is None else np.asarray([sums.grad_sq])
+    return Moved(np.asarray([sums.distance_sq]), grad_sq, sums.displacement_sq, sums.displacement_product)
+
+
+def _checked_anchor(x0: ArrayLike) -> NDArray[Any]:
+    """A finite floating-point copy of ``x0``; integers become float64."""
+    try:
+        x = np.array(x0)
+    except ValueError as error:
+        raise ValueError(f"x0 must be an array of real numbers, got {x0!r}") from error
+    if np.issubdtype(x.dtype, np.integer):
+        x = x.astype(np.float64)
+    if not np.issubdtype(x.dtype, np.floating):
+        raise TypeError(f"x0 must be an array of real numbers, got dtype {x.dtype}")
+    if x.size == 0:
+        raise ValueError(f"x0 must have at least one entry, got shape {x.shape}")
+    bad = np.count_nonzero(~np.isfinite(x))
+    if bad:
+        raise ValueError(f"x0 must be finite, got {bad} entries that are NaN or infinite")
+    return x
+
+
+def _checked_answer(returned: Any, x: NDArray[Any]) -> tuple[NDArray[Any], np.float64 | None]:
+    """The gradient and the value, if any, that an oracle returned for ``x``."""
+    value = None
+    if isinstance(returned, tuple):
+        if len(returned) != 2:
+            raise TypeError(f"oracle must return grad or (value, grad), got a tuple of {len(returned)}")
+        value, returned = returned
+        scalar = np.asarray(value)
+        if scalar.ndim != 0 or scalar.dtype.kind not in "fiu":
+            raise TypeError(
+                f"oracle must return a real scalar as value, got {value!r} of shape {scalar.shape}"
+            )
+        value = np.float64(scalar.item())
+    grad = np.asarray(returned)
+    if grad.dtype.kind not in "fiu":
+        raise TypeError(f"oracle must return a gradient of real numbers, got dtype {grad.dtype}")
+    if grad.shape != x.shape:
+        raise ValueError(f"oracle must return a gradient of shape {x.shape}, got {grad.shape}")
+    return grad.astype(x.dtype, copy=False), value

@@ -1,0 +1,58 @@
+"""The beginning of a search, and the end of a run: nothing else changes the state but the first gradient."""
+
+from pfopt.core import bisection, budget, certified, practical
+from pfopt.core.arrays import Count, Namespace, where
+from pfopt.core.certificate import RANGES
+from pfopt.core.config import Config
+from pfopt.core.records import Outcome, Phase, Run, Slot, Stage, State, Transition
+
+
+def init(config: Config, scopes: int, xp: Namespace, initial_step: float | None = None) -> State:
+    """The state before the first gradient.
+
+    Args:
+        config: what the caller chose.
+        scopes: groups or tensors that are measured beside the whole.
+        xp: array namespace, of the host or jax.
+        initial_step: the step size of exponent 0; None where the first gradient fixes it.
+    """
+    if config.certified:
+        length = budget.certified_probe_length(config.total_steps, RANGES[0])
+    else:
+        length = budget.probe_length(config.total_steps)
+    return State(
+        phase=Phase.SEARCH,
+        outcome=Outcome.RUNNING,
+        budget_doublings=0,
+        spent=0,
+        run_length=length,
+        bracket=bisection.begin(Stage.RAISE if config.certified else Stage.START, scopes, xp),
+        probe_length=length,
+        has_initial_step=initial_step is not None,
+        initial_step=initial_step or 0.0,
+        noise_known=False,
+        noise_sq=0.0,
+        cap_exponent=0,
+        output=Slot.ANCHOR,
+    )
+
+
+def finish(config: Config, state: State, run: Run) -> tuple[State, Transition]:
+    """What comes after the run that has just taken its last gradient.
+
+    Args:
+        config: what the caller chose.
+        state: during the run.
+        run: what it measured, ``state.run_length`` gradients of it.
+    """
+    state = state._replace(spent=state.spent + state.run_length)
+    plan = certified if config.certified else practical
+    return plan.finish(config, state, run)
+
+
+def deployed_slot(config: Config, state: State) -> Count:
+    """Where the point to deploy is: in the search the best one known, in the main run its average, if it has one."""
+    in_main_run = Slot.AVERAGE if config.returns_average else Slot.LAST
+    in_search = state.output if config.certified else Slot.ANCHOR
+    later = where(state.phase == Phase.MAIN, in_main_run, Slot.LAST)
+    return where(state.phase == Phase.SEARCH, in_search, later)

@@ -1,0 +1,71 @@
+"""Gradients that must not be taken: not finite, or far larger than all before (listing, 1)."""
+
+from typing import NamedTuple
+
+from pfopt.core.arrays import Count, Flag, Real, Vector, at_least, namespace, negated, where
+from pfopt.core.run import Run, age, has_moved
+
+PROBE_PATIENCE = 2  # gradients in a row that are not finite end a probe: a single one is one bad batch
+MAIN_PATIENCE = 4  # likewise the main run, which has more to lose
+BURST_AFTER = 20  # gradients, before which their mean says little
+
+
+class Fault(NamedTuple):
+    """What the main run makes of one gradient."""
+
+    taken: Flag  # it is finite, counts, and the run goes on
+    restart: Flag  # the run goes back to the anchor instead
+    nonfinite_in_a_row: Count
+
+
+def is_finite(grad_sq: Vector, loss: Real | None) -> Flag:
+    """Whether a gradient is finite, and its loss where there is one."""
+    xp = namespace(grad_sq)
+    finite = xp.isfinite(grad_sq[0])
+    return finite if loss is None else finite & xp.isfinite(loss)
+
+
+def count_nonfinite(run: Run, finite: Flag, counts: Flag) -> Count:
+    """How many gradients in a row were not finite, this one included."""
+    xp = namespace(finite)
+    in_a_row = run.nonfinite_in_a_row
+    newest = where(finite, xp.zeros_like(in_a_row), in_a_row + negated(finite))
+    return where(counts, newest, in_a_row)
+
+
+def examine(run: Run, grad_sq: Vector, loss: Real | None, counts: Flag, burst: float) -> Fault:
+    """Whether the main run takes a gradient, leaves it out, or restarts.
+
+    A gradient that is not finite is left out: it may be one bad batch. The run restarts where ``MAIN_PATIENCE`` of
+    them come in a row, where ‖g‖² is more than ``burst`` times its mean, and after a move that overflowed. A run that
+    has not moved since it last restarted waits instead: no step size is to blame.
+    """
+    finite, moved, steps = is_finite(grad_sq, loss), has_moved(run), age(run)
+    mean_sq = run.grad_sq_sum[0] / at_least(steps, 1.0)
+    bursts = finite & (steps >= BURST_AFTER) & (grad_sq[0] > burst * mean_sq) & moved
+    in_a_row = count_nonfinite(run, finite, counts & (finite | moved))
+    restart = counts & (bursts | run.frozen | (in_a_row >= MAIN_PATIENCE))
+    return Fault(counts & finite & negated(restart), restart, in_a_row)
+
+
+def restarted(run: Run, restart: Flag) -> Run:
+    """The run with nothing measured since now, where ``restart`` holds; what it has spent stays spent."""
+    xp = namespace(run.weight_sum)
+
+    def cleared(field: Vector) -> Vector:
+        return where(restart, xp.zeros_like(field), field)
+
+    return run._replace(
+        restart_step=where(restart, run.step, run.restart_step),
+        restarts=run.restarts + restart,
+        nonfinite_in_a_row=cleared(run.nonfinite_in_a_row),
+        frozen=run.frozen & negated(restart),
+        grad_sq_sum=cleared(run.grad_sq_sum),
+        mean_grad_sq=cleared(run.mean_grad_sq),
+        latest_grad_sq=cleared(run.latest_grad_sq),
+        at_kink=run.at_kink | restart,
+        distance_sq=cleared(run.distance_sq),
+        displacement_sq=cleared(run.displacement_sq),
+        displacement_product=cleared(run.displacement_product),
+        weight_sum=cleared(run.weight_sum),
+    )

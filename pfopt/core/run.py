@@ -1,0 +1,77 @@
+"""What one run has measured: the record at its beginning, after a gradient, and after a move."""
+
+import numpy as np
+
+from pfopt.core.arrays import Flag, Namespace, Real, Vector, namespace, negated, real, where
+from pfopt.core.records import Run
+
+
+def begin(scopes: int, xp: Namespace, **kind: object) -> Run:
+    """A run that has measured nothing.
+
+    Args:
+        scopes: groups or tensors that are measured beside the whole.
+        xp: array namespace.
+        kind: dtype of the statistics, and the device where the namespace knows devices.
+    """
+    zero, vector = xp.zeros((), **kind), xp.zeros(1 + scopes, **kind)
+    none = xp.zeros((), **{**kind, "dtype": xp.int32})
+    return Run(
+        step=none,
+        restart_step=none,
+        restarts=none,
+        nonfinite_in_a_row=none,
+        frozen=none > 0,
+        grad_sq_sum=vector,
+        mean_grad_sq=vector,
+        latest_grad_sq=zero,
+        at_kink=none == 0,
+        distance_sq=vector,
+        displacement_sq=zero,
+        displacement_product=zero,
+        weight_sum=zero,
+        loss_sum=zero,
+        loss_count=none,
+    )
+
+
+def age(run: Run) -> Real:
+    """Gradients since the last restart, in the dtype of the statistics."""
+    return real(run.step - run.restart_step, run.weight_sum)
+
+
+def is_clean(run: Run) -> Flag:
+    """Whether a run met nothing that is not finite, or made up for it by a finite gradient afterwards."""
+    return negated(run.frozen) & (run.nonfinite_in_a_row == 0)
+
+
+def has_moved(run: Run) -> Flag:
+    """Whether a run has moved since it began or restarted; momentum begins anew where it has not."""
+    return run.distance_sq[0] > 0
+
+
+def record_distance(run: Run, taken: Flag, distance_sq: Vector) -> tuple[Run, Flag]:
+    """The run after a move to ‖x − x_0‖² = ``distance_sq``, and whether that is finite; if not, the run is frozen."""
+    xp = namespace(distance_sq)
+    finite = xp.isfinite(distance_sq[0])
+    kept = taken & finite
+    run = run._replace(
+        distance_sq=where(kept, xp.maximum(run.distance_sq, distance_sq), run.distance_sq),
+        frozen=run.frozen | (taken & negated(finite)),
+    )
+    return run, kept
+
+
+def estimates(run: Run) -> tuple[float, float]:
+    """Root mean square of the gradient norms, and largest displacement, of a run on the host."""
+    steps = max(int(run.step - run.restart_step), 1)
+    return float(np.sqrt(run.grad_sq_sum[0] / steps)), float(np.sqrt(run.distance_sq[0]))
+
+
+def record_loss(run: Run, loss: Real, taken: Flag) -> Run:
+    """The run with one more loss in its mean."""
+    xp = namespace(run.loss_sum, loss)
+    return run._replace(
+        loss_sum=run.loss_sum + where(taken, loss, xp.zeros_like(run.loss_sum)),
+        loss_count=run.loss_count + taken,
+    )

@@ -1,0 +1,97 @@
+"""The step sizes of the main run: capped certificate tracking (listing, 3 to 5).
+
+The certificate of Carmon & Hinder, kept with equality along the run, and bounded by what the search found to be stable.
+"""
+
+from typing import NamedTuple
+
+from pfopt.core.arrays import Array, Count, Real, Vector, at_least, at_most, doublings, namespace, where
+from pfopt.core.config import Config, Constants
+from pfopt.core.records import State
+
+COORDINATE_RANGE = 2.0**40  # times the whole's step, at most: no product overflows where g vanished
+
+
+class CoordinateRule(NamedTuple):
+    """What the step size of a coordinate depends on, beside its own displacement and gradients; shape=() each."""
+
+    square_weight: Real  # w₃(n), of this gradient in the coordinates' mean squares; 0 if it is not taken
+    count: Real  # n, gradients since the last restart, this one included
+    sum_growth: Real  # k >= 1, what a coordinate's Σ g² counts beyond n m_i; above 1 where gradients vanish
+    initial_distance_sq: Real  # r₀²
+    displacement_sq: Real  # Σ d²
+    displacement_product: Real  # Σ d² m_i
+    decay: Real  # δ
+
+
+def initial_distance_sq(config: Config, state: State) -> Vector:
+    """r₀²: the distance that the probe at the selected step size travelled, or the last one if none was certified.
+
+    A group or tensor that stood still there starts like the whole.
+    """
+    bracket = state.bracket
+    alone = bracket.hi_distance_sq + 0.0 * bracket.lo_distance_sq
+    selected = where(bracket.has_lo, bracket.lo_distance_sq, alone)
+    return config.constants.head_start**2 * where(selected > 0, selected, selected[0])
+
+
+def cap(state: State) -> Real:
+    """The largest step size that needs no certificate: the selected one, times 2^cap."""
+    return doublings(state.initial_step, state.cap_exponent)
+
+
+def tracking(constants: Constants, distance_sq: Vector, sum_sq: Vector) -> tuple[Vector, Vector]:
+    """r/√(n m), and that times c: 1.25 for the whole, 1 for a group or tensor (listing, 4)."""
+    xp = namespace(distance_sq)
+    tracks = xp.sqrt(distance_sq / sum_sq)
+    scaled = constants.tracking * tracks[:1], constants.scope_tracking * tracks[1:]
+    return tracks, xp.concatenate(scaled)
+
+
+def bound(
+    constants: Constants, tracks: Vector, sum_growth: Vector, cap: Real, count: Real, probe_length: Count
+) -> Vector:
+    """What bounds the step: the cap, or beyond it the certificate, which may raise it in proportion to n (listing, 4).
+
+    The certificate remembers a share of all gradients. Where they vanish, as near an optimum without noise, one that
+    forgets would raise the step until the run is unstable.
+
+    Args:
+        constants: alpha.
+        tracks: r/√(n m).
+        sum_growth: memory·S/(n m).
+        cap: shape=().
+        count: n − 1.
+        probe_length: gradients of the probe that vouches for the cap.
+    """
+    xp = namespace(tracks)
+    certified = tracks / xp.sqrt(constants.alpha * at_least(sum_growth, 1.0))
+    return xp.maximum(xp.minimum(certified, cap * (count / probe_length)), cap)
+
+
+def coordinate_steps(
+    constants: Constants, rule: CoordinateRule, displacement: Array, mean_square: Array, size: Count
+) -> Array:
+    """The step size of each coordinate, ½ r_i/√(n k m_i), before it is bounded by the whole's (listing, 5).
+
+    A coordinate that lags, such as one of an embedding's row that is seldom met, counts as far as the others went:
+
+        r_i² = max(d_i², lag² min(Σ d², Σ d² m / m_i)/size, r₀²/size).
+
+    The second sum is in units of the loss: where gradients are k times as large as others, the way is 1/k as
+    long, or steep coordinates would diverge for flat ones.
+
+    Args:
+        constants: c of a coordinate, and lag.
+        rule: what holds for all of them.
+        displacement: any shape, d = z − x_0.
+        mean_square: of the same shape, m_i, the weighted mean of g_i².
+        size: coordinates of all parameters together.
+    """
+    xp = namespace(displacement)
+    mean_square = at_least(mean_square, xp.finfo(mean_square.dtype).tiny)
+    others_sq = constants.lag**2 * at_most(rule.displacement_product / mean_square, rule.displacement_sq)
+    least_sq = at_least(others_sq, rule.initial_distance_sq) / size
+    distance_sq = xp.maximum(xp.square(displacement), least_sq)
+    tracks = xp.sqrt(distance_sq / (rule.sum_growth * mean_square))
+    return (rule.decay * constants.coordinate_tracking / xp.sqrt(rule.count)) * tracks

@@ -1,0 +1,58 @@
+"""What a person reads of a search: ``Status``, ``ProbeRecord``, and sentences."""
+
+from typing import NamedTuple
+
+from pfopt.core.records import Outcome, Run, State
+from pfopt.core.run import estimates
+from pfopt.core.step import probe_step_size
+
+
+class ProbeRecord(NamedTuple):
+    """One finished probe."""
+
+    k: int  # the range under test was 2^k doublings wide
+    exponent: int  # step_size = initial_step * 2**exponent
+    step_size: float
+    steps: int  # gradients
+    lipschitz: float  # root mean square of the gradient norms
+    distance: float  # largest displacement from the anchor
+    accepted: bool  # the step size was certified
+    mean_value: float | None  # mean loss over the probe, where losses were given
+
+
+class Status(NamedTuple):
+    """Where an optimizer stands."""
+
+    phase: str  # "search" | "main" | "done"
+    probe: int  # probes finished
+    step: int  # gradients spent
+    steps_left: int | None  # None where the horizon is unknown
+    step_size: float  # the last one taken
+    lipschitz: float  # root mean square of the gradient norms of the current run
+    distance: float  # largest displacement of the current run
+    message: str
+
+
+def probe_record(state: State, run: Run, accepted: bool) -> ProbeRecord:
+    """The probe that has just ended; host numbers only, ``state`` as it was during the probe."""
+    lipschitz, distance = estimates(run)
+    return ProbeRecord(
+        k=int(state.bracket.k),
+        exponent=int(state.bracket.exponent),
+        step_size=float(probe_step_size(state)),
+        steps=int(state.run_length),
+        lipschitz=lipschitz,
+        distance=distance,
+        accepted=bool(accepted),
+        mean_value=float(run.loss_sum / run.loss_count) if run.loss_count else None,
+    )
+
+
+def message(outcome: Outcome, restarts: int) -> str:
+    """What happened, in a sentence or two."""
+    if not restarts:
+        return outcome.message
+    times = "once" if restarts == 1 else f"{restarts} times"
+    return (
+        f"{outcome.message} The main run exploded {times}: it went back to the anchor, with a smaller bound."
+    )
