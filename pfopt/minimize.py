@@ -108,7 +108,7 @@ class _Driver:
     ):
         self.oracle, self.anchor, self.callback, self.by_coordinate = oracle, anchor, callback, by_coordinate
         self.arithmetic = Arithmetic(total=partial(np.sum, dtype=np.float64), lerp=_lerp)
-        self.kept: dict[Slot, tuple[NDArray[Any], Run, State]] = {}
+        self.kept: dict[Slot, _Output] = {}
         self.probes: list[ProbeRecord] = []
         self.gradients = 0
 
@@ -183,7 +183,8 @@ class _Driver:
             )
             run, _ = step.record(run, decision, measured, _moved(sums))
             beta = start.dtype.type(decision.next_beta)
-        return state, run, block.average if config.returns_average else block.iterate
+        output = block.average if config.returns_average else block.iterate
+        return state, run, np.asarray(output)
 
     def _measure(self, x: NDArray[Any]) -> tuple[NDArray[Any], Measured]:
         """Ask the oracle at a copy of ``x``."""

@@ -1,4 +1,4 @@
-"""Means of gradients and iterates: the average that is returned, and where between it and the iterates gradients are taken (listing, 2, 6, 8)."""
+"""Means of gradients and of iterates: what is returned, and where gradients are taken (listing, 2, 6, 8)."""
 
 from typing import NamedTuple
 
@@ -61,11 +61,11 @@ def linear_decay(step: Real, length: Count) -> Real:
 
 
 def noise_sq(run: Run, step_size: Real) -> tuple[Flag, Real]:
-    """Whether the gradients of a first probe were nearly exact, and then the variance sigma² of one of them (listing, 6).
+    """Whether the gradients of a first probe were nearly exact, and then the variance sigma² of one (listing, 6).
 
     Near the minimum of a hinge or absolute loss gradients keep their size, and an average stays behind the last
-    iterate of a decay; so they do where they are noise, and there a decay stays behind the average. The first probe tells
-    the two apart, since its steps are too small to change a gradient: with T independent gradients of mean ∇f,
+    iterate of a decay; so they do where they are noise, and there a decay stays behind the average. The first probe
+    tells the two apart, since its steps are too small to change a gradient: with T independent gradients of mean ∇f,
     E Σ‖g‖² = T (‖∇f‖² + sigma²) and, r̄ being step_size ‖Σ g‖, E (r̄/step_size)² = T² ‖∇f‖² + T sigma².
     """
     count, step_size = real(run.step, run.weight_sum), positive(step_size)

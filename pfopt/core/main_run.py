@@ -4,7 +4,8 @@ In: the step size η* that the search selected, r₀ = the distance that its pro
 probe, cap = 4 η* (η* around a base), T = the gradients that are left. n counts gradients since the last restart, and
 w_γ(n) = (1 + γ)/(n + γ). For each gradient g = ∇f(y), y = z + β (x̄ − z):
 
- 1 faults      Not finite: skip it. Four in a row, or ‖g‖² > 2000 × its mean: restart (z = x₀, n = 0, cap /= 4, r₀ /= 2).
+ 1 faults      Not finite: skip it. Four in a row, or ‖g‖² > 2000 × its mean: restart (z = x₀, n = 0,
+               cap /= 4, r₀ /= 2).
  2 moments     S += ‖g‖²;   m += w₃(n) (‖g‖² − m);   l += w₈(n) (‖g‖² − l);   per coordinate m_i += w₃(n) (g_i² − m_i).
  3 distance    r = max(r₀, max ‖z − x₀‖).
  4 step        η = min(c r/√(n m), max(cap, min(r/√(α max(n m, 0.3 S)), cap (n−1)/N))), with c = 1.25 for the whole,
@@ -22,8 +23,8 @@ Steps 1 to 6 and the weight of 8 are decided here, from norms alone; 5 (for each
 
     f(x̄_T) − f* <= (‖x_0 − x*‖² + Σ η_t² ‖g_t‖²) / (2 Σ η_t)
 
-where x_t has as its weight the step that leaves it (Theorem 2 of Defazio et al., "The Road Less Scheduled", 2024, and the
-distances' telescoping sum); weights that outgrow the steps cost the largest ‖x_t − x*‖ in place of ‖x_0 − x*‖.
+where x_t has as its weight the step that leaves it (Theorem 2 of Defazio et al., "The Road Less Scheduled", 2024,
+and the distances' telescoping sum); weights that outgrow the steps cost the largest ‖x_t − x*‖ in place of ‖x_0 − x*‖.
 """
 
 from typing import NamedTuple

@@ -5,7 +5,7 @@ are still spent, so that the budget does not depend on what is measured.
 """
 
 from pfopt.core import faults
-from pfopt.core.arrays import Count, Flag, Real, Vector, namespace, negated, real, where
+from pfopt.core.arrays import Count, Flag, Real, Vector, negated, real, where
 from pfopt.core.averaging import mean_weight
 from pfopt.core.config import Config
 from pfopt.core.records import Run
@@ -27,7 +27,6 @@ def take_gradient(
     Returns:
         The run, whether the gradient is taken, and the weight in the uniform average of the point it was taken at.
     """
-    xp = namespace(grad_sq)
     patience = 1 if config.certified else faults.PROBE_PATIENCE
     finite = faults.is_finite(grad_sq, loss)
     in_a_row = faults.count_nonfinite(run, finite, counts)

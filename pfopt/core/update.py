@@ -71,6 +71,7 @@ def move_block(
     direction, velocity = _with_momentum(block, rule, decision)
     steps, mean_square, square = step_size, block.mean_square, None
     if rule.size:
+        assert decision.coordinate_rule is not None
         step_size = at_least(step_size, xp.finfo(block.iterate.dtype).tiny)
         square, mean_square = _with_square(block, decision, arithmetic)
         own = coordinate_steps(
