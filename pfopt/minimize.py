@@ -16,7 +16,7 @@ from pfopt.core.main_run import Decision
 from pfopt.core.records import Outcome, Phase, Run, Slot, State
 from pfopt.core.step import Measured, Moved
 from pfopt.core.step_size import CoordinateRule
-from pfopt.core.update import Arithmetic, Block, Rule, Sums
+from pfopt.core.update import Arithmetic, Block, Rule
 from pfopt.options import Certified, PlanLike, Practical
 from pfopt.status import ProbeRecord, probe_record
 
@@ -115,7 +115,7 @@ class _Driver:
     def search(self, config: Config, initial_step: float | None) -> State:
         """Run the whole plan; the points that may be returned are in ``kept`` afterwards."""
         state = controller.init(config, 0, np, initial_step)
-        self.kept = {}
+        self.kept, self.anchor_sq = {}, _sum_sq(self.anchor)
         while state.phase != Phase.DONE:
             searching = state.phase == Phase.SEARCH
             try:
@@ -156,13 +156,13 @@ class _Driver:
             average = _lerp(average, x, x.dtype.type(decision.average_weight))
             block = Block(x, self.anchor, grad)
             block, sums = update.move_probe_block(
-                block, decision, x.dtype.type(decision.step_sizes[0]), self.arithmetic
+                block, decision, x.dtype.type(decision.step_sizes), self.arithmetic
             )
             distance_sq = sums.distance_sq
             if by_last:
                 grad_sum = grad_sum + grad
                 distance_sq = _sum_sq(x.dtype.type(step.probe_step_size(state)) * grad_sum)
-            run, kept = step.record(run, decision, measured, Moved(np.asarray([distance_sq])))
+            run, kept = step.record(run, decision, measured, Moved(distance_sq))
             x = np.where(kept, block.iterate, x)
         return state, run, x if by_last else average
 
@@ -176,12 +176,12 @@ class _Driver:
         for _ in range(state.run_length):
             grad, measured = self._measure(block.iterate + beta * (block.average - block.iterate))
             state, run, decision = step.decide(config, state, run, measured)
-            step_size = start.dtype.type(decision.step_sizes[0])
+            step_size = start.dtype.type(decision.step_sizes)
             block = block._replace(gradient=grad)
             block, sums = update.move_block(
                 block, rule, _cast(decision, start.dtype), step_size, self.arithmetic
             )
-            run, _ = step.record(run, decision, measured, _moved(sums))
+            run, _ = step.record(run, decision, measured, Moved(*sums))
             beta = start.dtype.type(decision.next_beta)
         output = block.average if config.returns_average else block.iterate
         return state, run, np.asarray(output)
@@ -192,7 +192,7 @@ class _Driver:
         grad, loss = _checked_answer(self.oracle(x.copy()), x)
         if self.gradients == 1 and not grad.any():
             raise _ZeroGradientError
-        measured = Measured(np.asarray([_sum_sq(grad)]), loss, signal=True, anchor_sq=_sum_sq(self.anchor))
+        measured = Measured(_sum_sq(grad), loss, signal=True, anchor_sq=self.anchor_sq)
         return grad, measured
 
     def _report(self, record: ProbeRecord) -> None:
@@ -218,7 +218,7 @@ def _lerp(a: NDArray[Any], b: NDArray[Any], weight: Any) -> NDArray[Any]:
 
 
 def _sum_sq(x: NDArray[Any]) -> np.float64:
-    return np.sum(np.square(np.abs(x), dtype=np.float64))
+    return np.sum(np.square(x, dtype=np.float64))
 
 
 def _cast(decision: Decision, dtype: np.dtype[Any]) -> Decision:
@@ -229,12 +229,6 @@ def _cast(decision: Decision, dtype: np.dtype[Any]) -> Decision:
         else CoordinateRule(*map(dtype.type, decision.coordinate_rule))
     )
     return decision._replace(average_weight=dtype.type(decision.average_weight), coordinate_rule=rule)
-
-
-def _moved(sums: Sums) -> Moved:
-    """The sums of the only block."""
-    grad_sq = None if sums.grad_sq is None else np.asarray([sums.grad_sq])
-    return Moved(np.asarray([sums.distance_sq]), grad_sq, sums.displacement_sq, sums.displacement_product)
 
 
 def _checked_anchor(x0: ArrayLike) -> NDArray[Any]:

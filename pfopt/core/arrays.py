@@ -1,10 +1,13 @@
 """Which array library a number belongs to, and the few operations that the libraries spell differently.
 
-``core`` runs on Python numbers and numpy arrays, on torch tensors, and on traced jax arrays. A function takes its
-namespace from its arguments, so that no caller passes one. Bisection, budget and transitions run on host numbers or
-traced jax only: torch reads its device once at the end of a run.
+``core`` runs on numbers of the host (``float``, of which ``numpy.float64`` is one) and numpy arrays, on torch tensors,
+and on traced jax arrays. A function takes its namespace from its arguments, so that no caller passes one. Bisection,
+budget and transitions run on host numbers or traced jax only: torch reads its device once at the end of a run.
+
+Host numbers take a short way through the functions below: a call into numpy costs twenty times as much as one of them.
 """
 
+import math
 import sys
 from functools import cache
 from typing import Any
@@ -12,7 +15,10 @@ from typing import Any
 import numpy as np
 
 Array = Any  # an array of some coordinates, of any shape
-Vector = Any  # shape=(1 + scopes,): entry 0 stands for all parameters, the others for groups or tensors
+Vector = (
+    Any  # shape=(1 + scopes,): entry 0 stands for all parameters, the others for scopes, groups or tensors;
+)
+# where the host measures no scopes, the number that entry 0 would be
 Real = Any  # a float on the host, otherwise shape=() and floating
 Count = Any  # an int on the host, otherwise shape=() and int32
 Flag = Any  # a bool on the host, otherwise shape=() and bool
@@ -59,16 +65,39 @@ def on_host(record: Record) -> Record:
     return array.item() if array.ndim == 0 else array
 
 
+def zeros(scopes: int, xp: Namespace, **kind: Any) -> Vector:
+    """A vector of zeros for so many scopes beside the whole; ``kind`` is its dtype and, for torch, its device."""
+    return np.float64(0.0) if xp is np and not scopes else xp.zeros(1 + scopes, **kind)
+
+
+def whole(vector: Vector) -> Real:
+    """The entry that stands for all parameters."""
+    return vector if isinstance(vector, float) else vector[0]
+
+
+def count_scopes(vector: Vector) -> int:
+    """How many scopes a vector has beside the whole."""
+    return 0 if isinstance(vector, float) else len(vector) - 1
+
+
+def zeros_like(x: Array) -> Array:
+    """Zeros of the same kind."""
+    return type(x)(0) if isinstance(x, (float, int)) else namespace(x).zeros_like(x)
+
+
+def ones_like(x: Array) -> Array:
+    """Ones of the same kind."""
+    return type(x)(1) if isinstance(x, (float, int)) else namespace(x).ones_like(x)
+
+
 def real(count: Count, like: Real) -> Real:
     """A counter in the dtype of ``like``: torch and jax divide two integers in their default dtype."""
-    return count + namespace(like).zeros_like(like)
+    return float(count) if isinstance(count, int) and isinstance(like, float) else count + zeros_like(like)
 
 
 def doublings(x: Real, exponent: Count) -> Real:
     """``x * 2**exponent``, without rounding."""
-    if isinstance(exponent, int):
-        return x * 2.0**exponent
-    return namespace(x, exponent).ldexp(x, exponent)
+    return x * 2.0**exponent if isinstance(exponent, int) else namespace(x, exponent).ldexp(x, exponent)
 
 
 def power_of_two(exponent: Count) -> Count:
@@ -76,21 +105,49 @@ def power_of_two(exponent: Count) -> Count:
     return 1 << exponent if isinstance(exponent, int) else namespace(exponent).left_shift(1, exponent)
 
 
-def positive(x: Array) -> Array:
-    """``x``, or 1 where it is zero: nothing was measured yet, and what is divided by it is zero as well."""
-    return where(x > 0, x, namespace(x).ones_like(x))
+def sqrt(x: Array) -> Array:
+    """The square root of what is not negative."""
+    return math.sqrt(x) if isinstance(x, float) else namespace(x).sqrt(x)
+
+
+def isfinite(x: Array) -> Flag:
+    """Whether entries are neither infinite nor NaN."""
+    return math.isfinite(x) if isinstance(x, float) else namespace(x).isfinite(x)
+
+
+def maximum(a: Array, b: Array) -> Array:
+    """The larger of two of the same kind; NaN where one is."""
+    if isinstance(a, float) and isinstance(b, float):
+        return a if a >= b or a != a else b
+    return namespace(a, b).maximum(a, b)
+
+
+def minimum(a: Array, b: Array) -> Array:
+    """The smaller of two of the same kind; NaN where one is."""
+    if isinstance(a, float) and isinstance(b, float):
+        return a if a <= b or a != a else b
+    return namespace(a, b).minimum(a, b)
 
 
 def at_least(x: Array, least: Real) -> Array:
     """The larger of an array and a number, which may be one of the host."""
-    return namespace(x, least).clip(x, least, None)
+    return maximum(x, least) if isinstance(x, float) else namespace(x, least).clip(x, least, None)
 
 
 def at_most(x: Array, most: Real) -> Array:
     """The smaller of an array and a number, which may be one of the host."""
-    return namespace(x, most).clip(x, None, most)
+    return minimum(x, most) if isinstance(x, float) else namespace(x, most).clip(x, None, most)
+
+
+def positive(x: Array) -> Array:
+    """``x``, or 1 where it is zero: nothing was measured yet, and what is divided by it is zero as well."""
+    return where(x > 0, x, ones_like(x))
 
 
 def negated(condition: Flag) -> Flag:
     """Logical "not": Python's ``~`` turns ``True`` into −2."""
-    return namespace(condition).logical_not(condition)
+    return (
+        not condition
+        if isinstance(condition, (bool, np.bool_))
+        else namespace(condition).logical_not(condition)
+    )

@@ -2,7 +2,20 @@
 
 from typing import NamedTuple
 
-from pfopt.core.arrays import Count, Flag, Real, Vector, at_most, namespace, positive, real, where
+from pfopt.core.arrays import (
+    Count,
+    Flag,
+    Real,
+    Vector,
+    at_most,
+    maximum,
+    namespace,
+    ones_like,
+    positive,
+    real,
+    where,
+    whole,
+)
 from pfopt.core.config import Constants
 from pfopt.core.records import Run
 from pfopt.core.run import is_clean
@@ -36,7 +49,7 @@ def add_gradient(constants: Constants, run: Run, grad_sq: Vector, taken: Flag, n
     """Sum and means of ‖g‖² with the ``n``-th gradient of this stretch, where it is taken (listing, 2)."""
     mean, latest = run.mean_grad_sq, run.latest_grad_sq
     new_mean = mean + mean_weight(constants.mean_gamma, n) * (grad_sq - mean)
-    new_latest = latest + mean_weight(constants.latest_gamma, n) * (grad_sq[0] - latest)
+    new_latest = latest + mean_weight(constants.latest_gamma, n) * (whole(grad_sq) - latest)
     return Moments(
         grad_sq_sum=where(taken, run.grad_sq_sum + grad_sq, run.grad_sq_sum),
         mean_grad_sq=where(taken, new_mean, mean),
@@ -57,7 +70,7 @@ def beta(constants: Constants, step: Real, length: Count) -> Real:
 
 def linear_decay(step: Real, length: Count) -> Real:
     """Factor of move ``step`` = 0, 1, … of a decaying main run of ``length`` gradients, in (0, 1]."""
-    return (length - step) / length
+    return (length - step) / positive(length)
 
 
 def noise_sq(run: Run, step_size: Real) -> tuple[Flag, Real]:
@@ -69,8 +82,8 @@ def noise_sq(run: Run, step_size: Real) -> tuple[Flag, Real]:
     E Σ‖g‖² = T (‖∇f‖² + sigma²) and, r̄ being step_size ‖Σ g‖, E (r̄/step_size)² = T² ‖∇f‖² + T sigma².
     """
     count, step_size = real(run.step, run.weight_sum), positive(step_size)
-    path_sq, mean_sq = run.distance_sq[0] / step_size / step_size, run.grad_sq_sum[0] / count
-    variance = (count * run.grad_sq_sum[0] - path_sq) / (count * (count - 1))
+    path_sq, mean_sq = whole(run.distance_sq) / step_size / step_size, whole(run.grad_sq_sum) / count
+    variance = (count * whole(run.grad_sq_sum) - path_sq) / (count * (count - 1))
     known = is_clean(run) & (variance <= NEARLY_EXACT * mean_sq)
     return known, namespace(variance).maximum(variance, ROUNDING * mean_sq)
 
@@ -94,6 +107,5 @@ def share_of_newest(weight: Real, weight_sum: Real, n: Real, gamma: Real) -> Rea
     No iterate weighs less than n^(γ−1) alone would give it: gradients that grow, as in a valley that narrows, are no
     reason to stay where they were small.
     """
-    xp = namespace(weight)
-    share = where(weight_sum > 0, weight / positive(weight_sum), xp.ones_like(weight))
-    return xp.maximum(share, gamma / positive(n - 1 + gamma))
+    share = where(weight_sum > 0, weight / positive(weight_sum), ones_like(weight))
+    return maximum(share, gamma / positive(n - 1 + gamma))

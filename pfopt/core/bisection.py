@@ -15,7 +15,20 @@ first (START) and looks for the other end of the bracket above it (RAISE) or bel
 ranges; the bisection is the same.
 """
 
-from pfopt.core.arrays import Count, Flag, Namespace, Real, choose, doublings, negated, power_of_two, where
+from pfopt.core.arrays import (
+    Count,
+    Flag,
+    Namespace,
+    Real,
+    choose,
+    count_scopes,
+    doublings,
+    negated,
+    power_of_two,
+    where,
+    whole,
+    zeros,
+)
 from pfopt.core.certificate import RANGES, at_range, certified
 from pfopt.core.config import Config
 from pfopt.core.records import Bracket, Run, Stage
@@ -33,7 +46,7 @@ def begin(stage: Stage, scopes: int, xp: Namespace) -> Bracket:
         has_lo=False,
         has_hi=False,
         hi_diverged=False,
-        lo_distance_sq=xp.zeros(1 + scopes),
+        lo_distance_sq=zeros(scopes, xp),
         lo_grad_sq_sum=0.0,
         hi_distance_sq=0.0,
         hi_grad_sq_sum=0.0,
@@ -44,7 +57,7 @@ def accepts(config: Config, bracket: Bracket, run: Run, initial_step: Real) -> F
     """Whether the probe that has just ended certifies its step size; one that met something not finite never does."""
     step_size = doublings(initial_step, bracket.exponent)
     alpha, beta = (at_range(values, bracket.k) for values in (config.alphas, config.betas))
-    return is_clean(run) & certified(step_size, run.grad_sq_sum[0], run.distance_sq[0], alpha, beta)
+    return is_clean(run) & certified(step_size, whole(run.grad_sq_sum), whole(run.distance_sq), alpha, beta)
 
 
 def advance_algorithm_1(config: Config, bracket: Bracket, accepted: Flag, run: Run) -> Bracket:
@@ -99,7 +112,11 @@ def is_noise(bracket: Bracket, accepted: Flag, run: Run) -> Flag:
     A step that is too large meets larger gradients. Where one that is 2^4 times smaller meets gradients no less than
     half as large, the path is a random walk, which no step size can have certified.
     """
-    same = is_clean(run) & negated(bracket.hi_diverged) & (2.0 * run.grad_sq_sum[0] >= bracket.hi_grad_sq_sum)
+    same = (
+        is_clean(run)
+        & negated(bracket.hi_diverged)
+        & (2.0 * whole(run.grad_sq_sum) >= bracket.hi_grad_sq_sum)
+    )
     return (bracket.stage == Stage.LOWER) & negated(accepted) & same
 
 
@@ -116,7 +133,7 @@ def lengthened(bracket: Bracket, factor: int, xp: Namespace) -> Bracket:
     the same gradients. Below that range a larger step size is known to be too large, and the search goes on in the
     middle: the walk of a small step shows the same signal whatever its size, so that nothing is lost by going up.
     """
-    again = begin(Stage.START, len(bracket.lo_distance_sq) - 1, xp)
+    again = begin(Stage.START, count_scopes(bracket.lo_distance_sq), xp)
     at_its_end = bracket.exponent == -power_of_two(bracket.k)
     middle = bracket._replace(
         k=where(at_its_end, bracket.k // 2, bracket.k),
@@ -133,13 +150,16 @@ def prefers_hi(config: Config, bracket: Bracket, initial_step: Real) -> Flag:
     """
     step_size = doublings(initial_step, bracket.hi)
     alpha, beta = (at_range(values, bracket.k) for values in (config.alphas, config.betas))
-    chosen = certified(step_size, bracket.hi_grad_sq_sum, bracket.lo_distance_sq[0], alpha, beta)
+    chosen = certified(step_size, bracket.hi_grad_sq_sum, whole(bracket.lo_distance_sq), alpha, beta)
     return negated(bracket.hi_diverged) & chosen
 
 
 def _as_lo(bracket: Bracket, run: Run) -> Bracket:
     return bracket._replace(
-        lo=bracket.exponent, has_lo=True, lo_distance_sq=run.distance_sq, lo_grad_sq_sum=run.grad_sq_sum[0]
+        lo=bracket.exponent,
+        has_lo=True,
+        lo_distance_sq=run.distance_sq,
+        lo_grad_sq_sum=whole(run.grad_sq_sum),
     )
 
 
@@ -148,6 +168,6 @@ def _as_hi(bracket: Bracket, run: Run) -> Bracket:
         hi=bracket.exponent,
         has_hi=True,
         hi_diverged=negated(is_clean(run)),
-        hi_distance_sq=run.distance_sq[0],
-        hi_grad_sq_sum=run.grad_sq_sum[0],
+        hi_distance_sq=whole(run.distance_sq),
+        hi_grad_sq_sum=whole(run.grad_sq_sum),
     )

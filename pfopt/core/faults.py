@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from pfopt.core.arrays import Count, Flag, Real, Vector, at_least, namespace, negated, where
+from pfopt.core.arrays import Count, Flag, Real, Vector, at_least, isfinite, negated, where, whole, zeros_like
 from pfopt.core.run import Run, age, has_moved
 
 PROBE_PATIENCE = 2  # gradients in a row that are not finite end a probe: a single one is one bad batch
@@ -20,16 +20,14 @@ class Fault(NamedTuple):
 
 def is_finite(grad_sq: Vector, loss: Real | None) -> Flag:
     """Whether a gradient is finite, and its loss where there is one."""
-    xp = namespace(grad_sq)
-    finite = xp.isfinite(grad_sq[0])
-    return finite if loss is None else finite & xp.isfinite(loss)
+    finite = isfinite(whole(grad_sq))
+    return finite if loss is None else finite & isfinite(loss)
 
 
 def count_nonfinite(run: Run, finite: Flag, counts: Flag) -> Count:
     """How many gradients in a row were not finite, this one included."""
-    xp = namespace(finite)
     in_a_row = run.nonfinite_in_a_row
-    newest = where(finite, xp.zeros_like(in_a_row), in_a_row + negated(finite))
+    newest = where(finite, zeros_like(in_a_row), in_a_row + negated(finite))
     return where(counts, newest, in_a_row)
 
 
@@ -41,8 +39,8 @@ def examine(run: Run, grad_sq: Vector, loss: Real | None, counts: Flag, burst: f
     has not moved since it last restarted waits instead: no step size is to blame.
     """
     finite, moved, steps = is_finite(grad_sq, loss), has_moved(run), age(run)
-    mean_sq = run.grad_sq_sum[0] / at_least(steps, 1.0)
-    bursts = finite & (steps >= BURST_AFTER) & (grad_sq[0] > burst * mean_sq) & moved
+    mean_sq = whole(run.grad_sq_sum) / at_least(steps, 1.0)
+    bursts = finite & (steps >= BURST_AFTER) & (whole(grad_sq) > burst * mean_sq) & moved
     in_a_row = count_nonfinite(run, finite, counts & (finite | moved))
     restart = counts & (bursts | run.frozen | (in_a_row >= MAIN_PATIENCE))
     return Fault(counts & finite & negated(restart), restart, in_a_row)
@@ -50,10 +48,9 @@ def examine(run: Run, grad_sq: Vector, loss: Real | None, counts: Flag, burst: f
 
 def restarted(run: Run, restart: Flag) -> Run:
     """The run with nothing measured since now, where ``restart`` holds; what it has spent stays spent."""
-    xp = namespace(run.weight_sum)
 
     def cleared(field: Vector) -> Vector:
-        return where(restart, xp.zeros_like(field), field)
+        return where(restart, zeros_like(field), field)
 
     return run._replace(
         restart_step=where(restart, run.step, run.restart_step),

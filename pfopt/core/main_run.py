@@ -30,7 +30,21 @@ and the distances' telescoping sum); weights that outgrow the steps cost the lar
 from typing import NamedTuple
 
 from pfopt.core import averaging, faults, step_size
-from pfopt.core.arrays import Flag, Real, Vector, at_least, namespace, positive, real, where
+from pfopt.core.arrays import (
+    Flag,
+    Real,
+    Vector,
+    at_least,
+    isfinite,
+    maximum,
+    minimum,
+    ones_like,
+    positive,
+    real,
+    where,
+    whole,
+    zeros_like,
+)
 from pfopt.core.averaging import mean_weight
 from pfopt.core.config import Config
 from pfopt.core.records import Run, State
@@ -64,7 +78,7 @@ def take_gradient(
         loss: the loss at this point, or None.
         counts: False for what spends nothing, exact zeros before the first other gradient.
     """
-    xp, constants = namespace(grad_sq), config.constants
+    constants = config.constants
     fault = faults.examine(run, grad_sq, loss, counts, constants.burst)  # 1
     before, n = age(run), age(run) + 1
 
@@ -72,9 +86,9 @@ def take_gradient(
     sum_sq = positive(n * moments.mean_grad_sq)
     forgotten = moments.grad_sq_sum / sum_sq
 
-    halved = 0.5 ** (run.restarts + xp.zeros_like(n))  # 3
+    halved = 0.5 ** (run.restarts + zeros_like(n))  # 3
     initial_sq = halved**2 * _initial_distance_sq(config, state, grad_sq, fault.taken)
-    distance_sq = xp.maximum(initial_sq, run.distance_sq)
+    distance_sq = maximum(initial_sq, run.distance_sq)
 
     tracks, tracked = step_size.tracking(constants, distance_sq, sum_sq)  # 4
     cap = step_size.cap(state) * halved**2
@@ -82,11 +96,11 @@ def take_gradient(
 
     decayed = averaging.linear_decay(before, state.run_length - run.restart_step)  # 6
     at_kink = run.at_kink & state.noise_known & (moments.latest_grad_sq > state.noise_sq)
-    kink_decay = where(at_kink, decayed, xp.ones_like(decayed))
+    kink_decay = where(at_kink, decayed, ones_like(decayed))
     decay = decayed if config.decays else kink_decay
 
     gamma = constants.average_gamma  # 8
-    weight = averaging.unnormalised_weight(distance_sq[0], moments.latest_grad_sq, kink_decay, n, gamma)
+    weight = averaging.unnormalised_weight(whole(distance_sq), moments.latest_grad_sq, kink_decay, n, gamma)
     weight_sum = where(fault.taken, run.weight_sum + weight, run.weight_sum)
     share = averaging.share_of_newest(weight, weight_sum, n, gamma) * fault.taken
 
@@ -102,15 +116,15 @@ def take_gradient(
         taken=fault.taken,
         restart=fault.restart,
         moving=has_moved(run),
-        step_sizes=decay * xp.minimum(tracked, bound),
-        average_weight=where(fault.restart, xp.ones_like(share), share),
+        step_sizes=decay * minimum(tracked, bound),
+        average_weight=where(fault.restart, ones_like(share), share),
         beta=_beta(config, state, run),
         next_beta=_beta(config, state, following),
         coordinate_rule=CoordinateRule(
             square_weight=mean_weight(constants.mean_gamma, n) * fault.taken,
             count=n,
-            sum_growth=at_least(constants.coordinate_memory * forgotten[0], 1.0),
-            initial_distance_sq=initial_sq[0],
+            sum_growth=at_least(constants.coordinate_memory * whole(forgotten), 1.0),
+            initial_distance_sq=whole(initial_sq),
             displacement_sq=following.displacement_sq,
             displacement_product=following.displacement_product,
             decay=decay,
@@ -133,18 +147,17 @@ def record(run: Run, decision: Decision, grad_sq: Vector, metric_sq: Vector) -> 
         metric_sq: ‖g‖² in the metric of the move; one that is not finite changes nothing.
     """
     assert decision.coordinate_rule is not None
-    xp, weight = namespace(metric_sq), decision.coordinate_rule.square_weight
+    weight = decision.coordinate_rule.square_weight
     change = metric_sq - grad_sq
-    change = where(xp.isfinite(metric_sq) & (weight > 0), change, xp.zeros_like(change))
+    change = where(isfinite(metric_sq) & (weight > 0), change, zeros_like(change))
     return run._replace(mean_grad_sq=run.mean_grad_sq + weight * change)
 
 
 def _initial_distance_sq(config: Config, state: State, grad_sq: Vector, taken: Flag) -> Vector:
     """r₀² before restarts; where no probe measured any, that of one step of the initial step size."""
-    xp = namespace(grad_sq)
     known = step_size.initial_distance_sq(config, state)
-    first = state.initial_step * (state.initial_step * where(taken, grad_sq, xp.zeros_like(grad_sq)))
-    return where(known[0] > 0, known, first)
+    first = state.initial_step * (state.initial_step * where(taken, grad_sq, zeros_like(grad_sq)))
+    return where(whole(known) > 0, known, first)
 
 
 def _beta(config: Config, state: State, run: Run) -> Real:

@@ -10,7 +10,7 @@ on from the point that the last one returned.
 """
 
 from pfopt.core import averaging, bisection, budget
-from pfopt.core.arrays import Flag, choose, doublings, namespace, negated, where
+from pfopt.core.arrays import Flag, choose, count_scopes, doublings, namespace, negated, where, whole
 from pfopt.core.config import Config
 from pfopt.core.records import Outcome, Phase, Run, Slot, Stage, State, Transition
 
@@ -31,7 +31,7 @@ def finish(config: Config, state: State, run: Run) -> tuple[State, Transition]:
 
 def _finish_probe(config: Config, state: State, run: Run) -> tuple[State, Flag]:
     xp, before = namespace(run.grad_sq_sum), state.bracket
-    has_signal = run.grad_sq_sum[0] > 0  # otherwise the gradients say nothing, and the probe is run again
+    has_signal = whole(run.grad_sq_sum) > 0  # otherwise the gradients say nothing, and the probe is run again
     accepted = has_signal & bisection.accepts(config, before, run, state.initial_step)
     bracket = choose(has_signal, bisection.advance_from_guess(before, accepted, run), before)
     state = state._replace(bracket=bracket)
@@ -50,7 +50,7 @@ def _finish_probe(config: Config, state: State, run: Run) -> tuple[State, Flag]:
         bracket=bisection.lengthened(before, budget.LENGTHENING, xp), probe_length=length, run_length=length
     )
     lower = state._replace(
-        bracket=bisection.begin(Stage.START, len(run.grad_sq_sum) - 1, xp),
+        bracket=bisection.begin(Stage.START, count_scopes(run.grad_sq_sum), xp),
         initial_step=doublings(state.initial_step, before.exponent),
     )
     following = choose(noise, longer, choose(too_large, lower, state))
@@ -86,7 +86,7 @@ def _next_stage(config: Config, state: State) -> State:
         run_length=length,
         probe_length=length,
         bracket=bisection.begin(
-            Stage.START, len(bracket.lo_distance_sq) - 1, namespace(bracket.lo_distance_sq)
+            Stage.START, count_scopes(bracket.lo_distance_sq), namespace(bracket.lo_distance_sq)
         ),
         initial_step=where(bracket.has_lo, selected, state.initial_step),
     )

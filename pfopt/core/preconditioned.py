@@ -11,9 +11,22 @@ directions of one length (Adam's) lead away in a straight line at step sizes far
 take that for distance.
 """
 
+import math
 from typing import NamedTuple
 
-from pfopt.core.arrays import Flag, Namespace, Real, Vector, at_least, namespace, where
+from pfopt.core.arrays import (
+    Flag,
+    Namespace,
+    Real,
+    Vector,
+    at_least,
+    isfinite,
+    positive,
+    where,
+    whole,
+    zeros,
+    zeros_like,
+)
 
 
 class Metric(NamedTuple):
@@ -25,7 +38,7 @@ class Metric(NamedTuple):
 
 def begin(scopes: int, xp: Namespace, **kind: object) -> Metric:
     """Nothing measured; arguments as of ``run.begin``."""
-    return Metric(xp.zeros((), **kind), xp.zeros(1 + scopes, **kind))
+    return Metric(xp.zeros((), **kind)[()], zeros(scopes, xp, **kind))
 
 
 def measure(metric: Metric, inner: Vector, direction_sq: Vector, starts: Flag) -> tuple[Metric, Vector]:
@@ -37,12 +50,12 @@ def measure(metric: Metric, inner: Vector, direction_sq: Vector, starts: Flag) -
         direction_sq: ‖d‖².
         starts: whether this is the first gradient from the anchor.
     """
-    xp = namespace(inner)
-    unit = direction_sq[0] / inner[0]
-    usable = (metric.unit == 0) & xp.isfinite(unit) & (unit > 0)
+    first, product = whole(direction_sq), whole(inner)
+    unit = first / positive(product)
+    usable = (metric.unit == 0) & (product > 0) & (unit > 0) & isfinite(unit)
     metric = Metric(
         unit=where(usable, unit, metric.unit),
-        displacement_sq=where(starts, xp.zeros_like(inner), metric.displacement_sq),
+        displacement_sq=where(starts, zeros_like(inner), metric.displacement_sq),
     )
     return metric, at_least(metric.unit * inner, 0.0)
 
@@ -61,8 +74,7 @@ def advance(metric: Metric, gained: Vector, taken: Flag, distance_sq: Vector) ->
         taken: whether the move is made.
         distance_sq: plain ‖x − x_0‖² after the move: where it overflows, the answer does.
     """
-    xp = namespace(gained)
     new = metric.displacement_sq + metric.unit * gained
-    kept = where(taken & xp.isfinite(new), new, metric.displacement_sq)
-    told = where(xp.isfinite(distance_sq), at_least(new, 0.0), xp.inf)
+    kept = where(taken & isfinite(new), new, metric.displacement_sq)
+    told = where(isfinite(distance_sq), at_least(new, 0.0), math.inf)
     return metric._replace(displacement_sq=kept), told

@@ -2,7 +2,20 @@
 
 import numpy as np
 
-from pfopt.core.arrays import Flag, Namespace, Real, Vector, namespace, negated, real, where
+from pfopt.core.arrays import (
+    Flag,
+    Namespace,
+    Real,
+    Vector,
+    isfinite,
+    maximum,
+    negated,
+    real,
+    where,
+    whole,
+    zeros,
+    zeros_like,
+)
 from pfopt.core.records import Run
 
 
@@ -14,8 +27,8 @@ def begin(scopes: int, xp: Namespace, **kind: object) -> Run:
         xp: array namespace.
         kind: dtype of the statistics, and the device where the namespace knows devices.
     """
-    zero, vector = xp.zeros((), **kind), xp.zeros(1 + scopes, **kind)
-    none = xp.zeros((), **{**kind, "dtype": xp.int32})
+    zero, vector = xp.zeros((), **kind)[()], zeros(scopes, xp, **kind)
+    none = 0 if xp is np else xp.zeros((), **{**kind, "dtype": xp.int32})
     return Run(
         step=none,
         restart_step=none,
@@ -47,16 +60,15 @@ def is_clean(run: Run) -> Flag:
 
 def has_moved(run: Run) -> Flag:
     """Whether a run has moved since it began or restarted; momentum begins anew where it has not."""
-    return run.distance_sq[0] > 0
+    return whole(run.distance_sq) > 0
 
 
 def record_distance(run: Run, taken: Flag, distance_sq: Vector) -> tuple[Run, Flag]:
     """The run after a move to ‖x − x_0‖² = ``distance_sq``, and whether that is finite; if not, the run is frozen."""
-    xp = namespace(distance_sq)
-    finite = xp.isfinite(distance_sq[0])
+    finite = isfinite(whole(distance_sq))
     kept = taken & finite
     run = run._replace(
-        distance_sq=where(kept, xp.maximum(run.distance_sq, distance_sq), run.distance_sq),
+        distance_sq=where(kept, maximum(run.distance_sq, distance_sq), run.distance_sq),
         frozen=run.frozen | (taken & negated(finite)),
     )
     return run, kept
@@ -65,13 +77,12 @@ def record_distance(run: Run, taken: Flag, distance_sq: Vector) -> tuple[Run, Fl
 def estimates(run: Run) -> tuple[float, float]:
     """Root mean square of the gradient norms, and largest displacement, of a run on the host."""
     steps = max(int(run.step - run.restart_step), 1)
-    return float(np.sqrt(run.grad_sq_sum[0] / steps)), float(np.sqrt(run.distance_sq[0]))
+    return float(np.sqrt(whole(run.grad_sq_sum) / steps)), float(np.sqrt(whole(run.distance_sq)))
 
 
 def record_loss(run: Run, loss: Real, taken: Flag) -> Run:
     """The run with one more loss in its mean."""
-    xp = namespace(run.loss_sum, loss)
     return run._replace(
-        loss_sum=run.loss_sum + where(taken, loss, xp.zeros_like(run.loss_sum)),
+        loss_sum=run.loss_sum + where(taken, loss, zeros_like(run.loss_sum)),
         loss_count=run.loss_count + taken,
     )

@@ -8,7 +8,21 @@ places the parameters. Neither ``decide`` nor ``record`` sees a parameter.
 from typing import NamedTuple
 
 from pfopt.core import main_run, probe
-from pfopt.core.arrays import Flag, Real, Vector, choose, doublings, namespace, negated, real, where
+from pfopt.core.arrays import (
+    Flag,
+    Real,
+    Vector,
+    choose,
+    doublings,
+    isfinite,
+    negated,
+    positive,
+    real,
+    sqrt,
+    where,
+    whole,
+    zeros_like,
+)
 from pfopt.core.config import Config
 from pfopt.core.main_run import Decision
 from pfopt.core.records import Phase, Run, State
@@ -78,11 +92,12 @@ def _with_initial_step(config: Config, state: State, measured: Measured, counts:
 
     A step of that size goes the stated fraction of ‖x_0‖, or of 1 from the origin.
     """
-    xp = namespace(measured.grad_sq)
-    grad_sq, anchor_sq = measured.grad_sq[0], measured.anchor_sq
+    if state.has_initial_step is True:
+        return state
+    grad_sq, anchor_sq = whole(measured.grad_sq), measured.anchor_sq
     size_sq = where(anchor_sq > 0, anchor_sq, 1.0)
-    first = config.constants.first_step * xp.sqrt(size_sq / grad_sq)
-    usable = negated(state.has_initial_step) & counts & (grad_sq > 0) & xp.isfinite(grad_sq)
+    first = config.constants.first_step * sqrt(size_sq / positive(grad_sq))
+    usable = negated(state.has_initial_step) & counts & (grad_sq > 0) & isfinite(grad_sq)
     return state._replace(
         initial_step=where(usable, first, state.initial_step),
         has_initial_step=state.has_initial_step | usable,
@@ -90,18 +105,17 @@ def _with_initial_step(config: Config, state: State, measured: Measured, counts:
 
 
 def _probe(config: Config, state: State, run: Run, measured: Measured, counts: Flag) -> tuple[Run, Decision]:
-    xp = namespace(measured.grad_sq)
     step = real(run.step, run.weight_sum)
     step_size = probe_step_size(state) * probe.decay(config, step, state.run_length)
     run, taken, weight = probe.take_gradient(config, run, measured.grad_sq, measured.loss, counts)
     return run, Decision(
         taken=taken,
-        restart=xp.zeros_like(taken),
+        restart=zeros_like(taken),
         moving=has_moved(run),
-        step_sizes=step_size + xp.zeros_like(measured.grad_sq),
+        step_sizes=step_size + zeros_like(measured.grad_sq),
         average_weight=weight,
-        beta=xp.zeros_like(weight),
-        next_beta=xp.zeros_like(weight),
+        beta=zeros_like(weight),
+        next_beta=zeros_like(weight),
         coordinate_rule=None,
     )
 

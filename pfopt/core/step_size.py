@@ -5,7 +5,21 @@ The certificate of Carmon & Hinder, kept with equality along the run, and bounde
 
 from typing import NamedTuple
 
-from pfopt.core.arrays import Array, Count, Real, Vector, at_least, at_most, doublings, namespace, where
+from pfopt.core.arrays import (
+    Array,
+    Count,
+    Real,
+    Vector,
+    at_least,
+    at_most,
+    doublings,
+    maximum,
+    minimum,
+    namespace,
+    sqrt,
+    where,
+    whole,
+)
 from pfopt.core.config import Config, Constants
 from pfopt.core.records import State
 
@@ -32,7 +46,7 @@ def initial_distance_sq(config: Config, state: State) -> Vector:
     bracket = state.bracket
     alone = bracket.hi_distance_sq + 0.0 * bracket.lo_distance_sq
     selected = where(bracket.has_lo, bracket.lo_distance_sq, alone)
-    return config.constants.head_start**2 * where(selected > 0, selected, selected[0])
+    return config.constants.head_start**2 * where(selected > 0, selected, whole(selected))
 
 
 def cap(state: State) -> Real:
@@ -42,10 +56,11 @@ def cap(state: State) -> Real:
 
 def tracking(constants: Constants, distance_sq: Vector, sum_sq: Vector) -> tuple[Vector, Vector]:
     """r/√(n m), and that times c: 1.25 for the whole, 1 for a group or tensor (listing, 4)."""
-    xp = namespace(distance_sq)
-    tracks = xp.sqrt(distance_sq / sum_sq)
+    tracks = sqrt(distance_sq / sum_sq)
+    if isinstance(tracks, float):
+        return tracks, constants.tracking * tracks
     scaled = constants.tracking * tracks[:1], constants.scope_tracking * tracks[1:]
-    return tracks, xp.concatenate(scaled)
+    return tracks, namespace(tracks).concatenate(scaled)
 
 
 def bound(
@@ -64,9 +79,8 @@ def bound(
         count: n − 1.
         probe_length: gradients of the probe that vouches for the cap.
     """
-    xp = namespace(tracks)
-    certified = tracks / xp.sqrt(constants.alpha * at_least(sum_growth, 1.0))
-    return xp.maximum(xp.minimum(certified, cap * (count / probe_length)), cap)
+    certified = tracks / sqrt(constants.alpha * at_least(sum_growth, 1.0))
+    return maximum(minimum(certified, cap * (count / probe_length)), cap)
 
 
 def coordinate_steps(
@@ -92,6 +106,6 @@ def coordinate_steps(
     mean_square = at_least(mean_square, xp.finfo(mean_square.dtype).tiny)
     others_sq = constants.lag**2 * at_most(rule.displacement_product / mean_square, rule.displacement_sq)
     least_sq = at_least(others_sq, rule.initial_distance_sq) / size
-    distance_sq = xp.maximum(xp.square(displacement), least_sq)
-    tracks = xp.sqrt(distance_sq / (rule.sum_growth * mean_square))
-    return (rule.decay * constants.coordinate_tracking / xp.sqrt(rule.count)) * tracks
+    distance_sq = maximum(xp.square(displacement), least_sq)
+    tracks = sqrt(distance_sq / (rule.sum_growth * mean_square))
+    return (rule.decay * constants.coordinate_tracking / sqrt(rule.count)) * tracks

@@ -7,7 +7,7 @@ the memory that is read and written here, so every array is read once and writte
 from collections.abc import Callable
 from typing import NamedTuple
 
-from pfopt.core.arrays import Array, Count, Real, at_least, namespace, where
+from pfopt.core.arrays import Array, Count, Real, at_least, isfinite, namespace, where
 from pfopt.core.config import Constants
 from pfopt.core.main_run import Decision
 from pfopt.core.step_size import COORDINATE_RANGE, coordinate_steps
@@ -110,7 +110,7 @@ def move_probe_block(
     xp = namespace(block.iterate)
     new = block.iterate - step_size * block.gradient
     distance_sq = arithmetic.total(xp.square(new - block.anchor))
-    iterate = where(decision.taken & xp.isfinite(distance_sq), new, block.iterate)
+    iterate = where(decision.taken & isfinite(distance_sq), new, block.iterate)
     return block._replace(iterate=iterate), Sums(distance_sq)
 
 
