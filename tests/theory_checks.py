@@ -24,7 +24,7 @@ from paper_repro.problems import (
     strongly_convex_lad,
 )
 from tests.reference.algorithm1 import algorithm1, phi
-from tests.reference.families import SCHEDULES, Solver, half_accepted, single_runs, solved
+from tests.reference.families import OUTPUTS, Solver, half_accepted, single_runs, solved
 from tests.reference.subject import by_pfopt
 
 
@@ -56,7 +56,7 @@ def check_02_lemma_2(solve: Solver, full: bool) -> Check:
     for problem, run, eta, T in single_runs(64 if full else 16):
         bound = run.rbar * problem.d0 / (eta * T) + eta * run.G / (2 * T)
         worst, runs = max(worst, problem.gap(run.returned) / bound), runs + 1
-    claim = "gap <= rbar d0/(eta T) + eta G/(2T), any eta, both schedules"
+    claim = "gap <= rbar d0/(eta T) + eta G/(2T), any eta, both outputs"
     return Check(claim, f"worst ratio {worst:.4f} in {runs} runs", worst <= 1 + ROUNDING)
 
 
@@ -79,7 +79,7 @@ def check_04_lemma_4(solve: Solver, full: bool) -> Check:
     for seed in range(160 if full else 32):
         problem, B = generated(seed), 512
         noisy = Oracle(problem, noise=0.3, batch=2, calls=B, seed=seed) if seed % 2 else Oracle(problem)
-        outcome = solve(noisy, problem.x0, B, 10.0 ** -(seed % 6), schedule=SCHEDULES[seed // 2 % 2])
+        outcome = solve(noisy, problem.x0, B, 10.0 ** -(seed % 6), output=OUTPUTS[seed // 2 % 2])
         if outcome.exit != "bracket":
             continue
         lo, hi = outcome.bracket
@@ -99,8 +99,8 @@ def check_04_lemma_4(solve: Solver, full: bool) -> Check:
 
 def check_05_theorem_7(solve: Solver, full: bool) -> Check:
     worst, far, lowest, exits = 0.0, 0.0, 0.0, {"bracket": 0, "lo": 0, "anchor": 0}
-    for schedule in SCHEDULES:
-        for problem, outcome, eta_eps in solved(solve, 80 if full else 16, schedule=schedule):
+    for output in OUTPUTS:
+        for problem, outcome, eta_eps in solved(solve, 80 if full else 16, output=output):
             exits[outcome.exit] += 1
             gap, d0 = problem.gap(outcome.point), problem.d0
             if outcome.exit == "bracket":
@@ -110,7 +110,7 @@ def check_05_theorem_7(solve: Solver, full: bool) -> Check:
             elif outcome.exit == "lo":
                 lo = outcome.final[1]
                 lowest = max(lowest, gap * lo.T / (d0 * math.sqrt(3 * lo.G) + eta_eps * lo.G))
-    claim = "gap <= sqrt27 d0 sqrt(G(hi))/T, |xbar-x*| <= 4 d0; lo-exit: Prop 5; both schedules"
+    claim = "gap <= sqrt27 d0 sqrt(G(hi))/T, |xbar-x*| <= 4 d0; lo-exit: Prop 5; both outputs"
     measured = f"worst ratios {worst:.3f}, {far:.3f}; {lowest:.3f}; exits {exits}"
     return Check(claim, measured, exits["bracket"] > 0 and max(worst, far, lowest) <= 1 + ROUNDING)
 
@@ -172,11 +172,11 @@ def check_09_cost_of_range(solve: Solver, full: bool) -> Check:
 def check_10_equivariance(solve: Solver, full: bool) -> Check:
     different, searches = 0, 0
     for seed in range(40 if full else 8):
-        problem, schedule = generated(seed), SCHEDULES[seed % 2]
-        plain = solve(Oracle(problem), problem.x0, 256, 2.0**-10, schedule=schedule)
+        problem, output = generated(seed), OUTPUTS[seed % 2]
+        plain = solve(Oracle(problem), problem.x0, 256, 2.0**-10, output=output)
         for a, b in ((2.0**20, 1.0), (1.0, 2.0**-15), (2.0**-31, 2.0**12)):
             scaled = functools.partial(_scaled, Oracle(problem), a, b)
-            other = solve(scaled, b * problem.x0, 256, 2.0**-10 * b * b / a, schedule=schedule)
+            other = solve(scaled, b * problem.x0, 256, 2.0**-10 * b * b / a, output=output)
             same = other.decisions == plain.decisions and np.array_equal(other.point, b * plain.point)
             different, searches = different + (not same), searches + 1
     claim = "a f(x/b) from eta_eps b^2/a, powers of two: the same search, point scaled by b, bit for bit"

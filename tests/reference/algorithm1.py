@@ -9,8 +9,8 @@ hi are the ends of the bisection. Every run is stored whole. Departures, in case
 - 0/0 in phi (no gradient in the whole run, beta = 0) counts as a tie: eta <= phi.
 - k stops at 8, since 2**(2**16) is no float64; a zero gradient at the very first call returns x_0.
 
-The linear schedule (paper_repro/linear_decay_certificate.md) measures the plain gradient sum z and
-returns the last iterate y_T.
+With output="last" steps decay linearly (paper_repro/linear_decay_certificate.md): the plain gradient sum z is
+measured, and the last iterate y_T returned.
 """
 
 import math
@@ -52,7 +52,7 @@ def norm(x: np.ndarray) -> float:
 
 
 def run_sgd(
-    oracle: Callable[[np.ndarray], Any], x0: np.ndarray, eta: float, T: int, schedule: str = "constant"
+    oracle: Callable[[np.ndarray], Any], x0: np.ndarray, eta: float, T: int, output: str = "average"
 ) -> Run:
     """T steps of SGD from x_0; iterates in the dtype of x_0, sums and z in float64."""
     x, z, frozen = x0.copy(), x0.astype(np.float64), False
@@ -65,7 +65,7 @@ def run_sgd(
             continue
         gradients.append(gradient)
         with np.errstate(all="ignore"):
-            if schedule == "constant":
+            if output == "average":
                 following = z = x - eta * gradient
             else:
                 following, z = x - eta * ((T - t) / T) * gradient, z - eta * gradient.astype(np.float64)
@@ -79,7 +79,7 @@ def run_sgd(
         rbar = max(norm(z.astype(np.float64) - x0) for z in walk)
         average = np.mean(np.stack(points), axis=0, dtype=np.float64).astype(x0.dtype)
     finite = not frozen and math.isfinite(G) and math.isfinite(rbar)
-    returned = average if schedule == "constant" else x
+    returned = average if output == "average" else x
     return Run(np.stack(points), np.stack(walk), np.array(gradients), G, rbar, finite, returned)
 
 
@@ -137,7 +137,7 @@ def algorithm1(
     beta: float = 0.0,
     L: float | None = None,
     delta: float | None = None,
-    schedule: str = "constant",
+    output: str = "average",
 ) -> Outcome:
     """Tune and run SGD with at most B calls of the oracle."""
     calls, probes = 0, []
@@ -160,7 +160,7 @@ def algorithm1(
             if L is not None and delta is not None:
                 alpha, beta = theorem_14(k, B, L, delta)
             chosen, run, runs = root_finding_bisection(
-                lambda j, T=T: run_sgd(counted, x0, eta(j), T, schedule), eta, 0, 2**k, alpha, beta
+                lambda j, T=T: run_sgd(counted, x0, eta(j), T, output), eta, 0, 2**k, alpha, beta
             )
             probes += [Probe(k, j, eta(j), T, r.G, r.rbar, accepted) for j, r, accepted in runs]
             if run is not None:

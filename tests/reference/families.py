@@ -11,11 +11,11 @@ from tests.reference.algorithm1 import Run, run_sgd
 from tests.reference.outcome import Outcome
 
 Solver = Callable[..., Outcome]  # (oracle, x0, B, eta_eps, **options), as algorithm1
-SCHEDULES = ("constant", "linear")
+OUTPUTS = ("average", "last")
 
 
 def solved(solve: Solver, count: int, **options: Any) -> Iterator[tuple[Problem, Outcome, float]]:
-    """Problems, with what the solver made of them over two schedules, several budgets and first steps."""
+    """Problems, with what the solver made of them over several budgets and first steps."""
     for seed in range(count):
         problem, eta_eps = generated(seed), 10.0 ** -(1 + seed % 7)
         for B in (10, 64, 200, 512):
@@ -26,11 +26,11 @@ def single_runs(count: int) -> Iterator[tuple[Problem, Run, float, int]]:
     """Runs of single step sizes, from far too small to diverging."""
     for seed in range(count):
         problem = generated(seed)
-        for schedule in SCHEDULES:
+        for output in OUTPUTS:
             for T in (5, 40, 150):
                 for exponent in range(-16, 13, 2):
                     eta = 2.0**exponent
-                    run = run_sgd(Oracle(problem), problem.x0, eta, T, schedule)
+                    run = run_sgd(Oracle(problem), problem.x0, eta, T, output)
                     if run.finite and run.G > 0:
                         yield problem, run, eta, T
 

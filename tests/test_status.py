@@ -1,0 +1,58 @@
+"""What a person reads of a search."""
+
+import numpy as np
+import pytest
+
+import pfopt
+from pfopt import options, status
+from pfopt.core import controller
+from pfopt.core import run as runs
+from pfopt.core.records import Outcome, Phase
+
+
+def test_phases_have_the_names_of_the_documentation() -> None:
+    assert [phase.label for phase in Phase] == ["search", "main", "done"]
+
+
+def test_every_outcome_has_sentences() -> None:
+    messages = [outcome.message for outcome in Outcome]
+    assert len(set(messages)) == len(messages) == 6
+    for message in messages:
+        assert message[0].isupper()
+        assert message.endswith(".")
+        assert len(message.split()) > 4
+    assert pfopt.Outcome is Outcome
+
+
+@pytest.mark.parametrize(
+    ("restarts", "said"),
+    [
+        (0, ""),
+        (1, " The main run exploded once: it went back to the anchor, with a smaller bound."),
+        (3, " The main run exploded 3 times: it went back to the anchor, with a smaller bound."),
+    ],
+)
+def test_a_message_tells_of_restarts(restarts: int, said: str) -> None:
+    assert status.message(Outcome.CERTIFIED, restarts) == Outcome.CERTIFIED.message + said
+
+
+@pytest.mark.parametrize("losses", [0, 4])
+def test_the_record_of_a_probe(losses: int) -> None:
+    state = controller.init(options.configure(pfopt.Certified(), 100), 0, np, 0.25)
+    state = state._replace(bracket=state.bracket._replace(k=4, exponent=-3), run_length=8)
+    run = runs.begin(0, np, dtype=np.float64)._replace(
+        step=8, grad_sq_sum=np.float64(32.0), distance_sq=np.float64(9.0), loss_sum=6.0, loss_count=losses
+    )
+    record = status.probe_record(state, run, True)
+    assert record == pfopt.ProbeRecord(
+        k=4,
+        exponent=-3,
+        step_size=0.25 / 8,
+        steps=8,
+        lipschitz=2.0,
+        distance=3.0,
+        accepted=True,
+        mean_value=1.5 if losses else None,
+    )
+    kinds = [int, int, float, int, float, float, bool, float if losses else type(None)]
+    assert [type(field) for field in record] == kinds
