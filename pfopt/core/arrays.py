@@ -9,7 +9,6 @@ Host numbers take a short way through the functions below: a call into numpy cos
 
 import math
 import sys
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -28,18 +27,17 @@ Record = Any  # a named tuple, of which the fields may be named tuples again
 
 def namespace(*values: Array) -> Namespace:
     """``torch`` or ``jax.numpy`` if any of the values belongs there, else ``numpy``."""
-    for value in values:
-        library = _library(type(value))
-        if library is not np:
-            return library
+    for value in values:  # without a cache, which ``torch.compile`` would warn of
+        module = type(value).__module__
+        if module not in _HOST:
+            library = _LIBRARIES.get(module.partition(".")[0])
+            if library is not None:
+                return sys.modules[library]
     return np
 
 
-@cache
-def _library(kind: type) -> Namespace:
-    names = {"torch": "torch", "jax": "jax.numpy", "jaxlib": "jax.numpy"}
-    root = kind.__module__.partition(".")[0]
-    return sys.modules[names[root]] if root in names else np
+_HOST = ("builtins", "numpy")
+_LIBRARIES = {"torch": "torch", "jax": "jax.numpy", "jaxlib": "jax.numpy"}
 
 
 def where(condition: Flag, yes: Array, no: Array) -> Array:

@@ -7,7 +7,7 @@ the memory that is read and written here, so every array is read once and writte
 from collections.abc import Callable
 from typing import NamedTuple
 
-from pfopt.core.arrays import Array, Count, Real, at_least, isfinite, namespace, where
+from pfopt.core.arrays import Array, Count, Real, Vector, at_least, isfinite, namespace, where
 from pfopt.core.config import Constants
 from pfopt.core.main_run import Decision
 from pfopt.core.step_size import COORDINATE_RANGE, coordinate_steps
@@ -36,17 +36,19 @@ class Rule(NamedTuple):
 
 
 class Arithmetic(NamedTuple):
-    """What a back end does in its own way."""
+    """What a back end does in its own way; the last two where several tensors are flattened into one block."""
 
     total: Callable[[Array], Real]  # the sum of all entries, in the dtype of the statistics
     lerp: Callable[[Array, Array, Real], Array]  # a + w (b − a); exactly b at w = 1
+    totals: Callable[[Array], Vector] | None = None  # the sum of each tensor's entries, likewise
+    spread: Callable[[Vector], Array] | None = None  # the number of each tensor at all of its entries
 
 
 class Sums(NamedTuple):
     """Of one block; the last three None where no coordinate has a step of its own."""
 
-    distance_sq: Real  # ‖z − x_0‖² after the move, in the metric of the move
-    grad_sq: Real | None = None  # ‖g‖² in that metric
+    distance_sq: Vector  # ‖z − x_0‖² after the move, in the metric of the move; one of each tensor
+    grad_sq: Vector | None = None  # ‖g‖² in that metric, likewise
     displacement_sq: Real | None = None  # ‖z − x_0‖² itself
     displacement_product: Real | None = None  # Σ (z − x_0)² m_i
 
@@ -60,24 +62,26 @@ def move_block(
         block: before the move.
         rule: of its group.
         decision: about the gradient; numbers in the dtype of the block, or of the host.
-        step_size: shape=(), of the whole or, where tensors have steps of their own, of this one.
+        step_size: shape=(), of the whole or, where tensors have steps of their own, of this one; or shape=(tensors,).
         arithmetic: of the back end.
 
     Returns:
         The block after the move. Entries that would overflow, and all of them where the gradient is not taken, stay
         where they are; where the run restarts they are at the anchor.
     """
-    xp = namespace(block.iterate)
+    xp, spread = namespace(block.iterate), arithmetic.spread or _same
     direction, velocity = _with_momentum(block, rule, decision)
-    steps, mean_square, square = step_size, block.mean_square, None
+    mean_square, square = block.mean_square, None
+    if rule.size:
+        step_size = at_least(step_size, xp.finfo(block.iterate.dtype).tiny)
+    steps = spread(step_size)
     if rule.size:
         assert decision.coordinate_rule is not None
-        step_size = at_least(step_size, xp.finfo(block.iterate.dtype).tiny)
         square, mean_square = _with_square(block, decision, arithmetic)
         own = coordinate_steps(
             rule.constants, decision.coordinate_rule, block.iterate - block.anchor, mean_square, rule.size
         )
-        steps = xp.clip(own, step_size, COORDINATE_RANGE * step_size)
+        steps = xp.clip(own, steps, COORDINATE_RANGE * steps)
 
     move = steps * direction
     new = block.iterate - (move if rule.rate == 1.0 else rule.rate * move)
@@ -91,12 +95,12 @@ def move_block(
     if average is not None:
         average = arithmetic.lerp(average, iterate, decision.average_weight)
 
-    total = arithmetic.total
-    sums = Sums(distance_sq=total(metric_gap_sq))
+    total, totals = arithmetic.total, arithmetic.totals or arithmetic.total
+    sums = Sums(distance_sq=totals(metric_gap_sq))
     if square is not None:
         sums = Sums(
             distance_sq=sums.distance_sq * step_size,
-            grad_sq=total(steps * square) / step_size,
+            grad_sq=totals(steps * square) / step_size,
             displacement_sq=total(gap_sq),
             displacement_product=total(gap_sq * mean_square),
         )
@@ -109,8 +113,10 @@ def move_probe_block(
     """Move a block of a probe by the step size under test; all of it stays where it is if any entry overflows."""
     xp = namespace(block.iterate)
     new = block.iterate - step_size * block.gradient
-    distance_sq = arithmetic.total(xp.square(new - block.anchor))
-    iterate = where(decision.taken & isfinite(distance_sq), new, block.iterate)
+    gap_sq = xp.square(new - block.anchor)
+    distance_sq = (arithmetic.totals or arithmetic.total)(gap_sq)
+    whole_sq = distance_sq if arithmetic.totals is None else distance_sq.sum()
+    iterate = where(decision.taken & isfinite(whole_sq), new, block.iterate)
     return block._replace(iterate=iterate), Sums(distance_sq)
 
 
@@ -131,3 +137,7 @@ def _with_square(block: Block, decision: Decision, arithmetic: Arithmetic) -> tu
     weight, square = decision.coordinate_rule.square_weight, xp.square(block.gradient)
     mean = arithmetic.lerp(block.mean_square, square, weight)
     return square, where(weight > 0, mean, block.mean_square)
+
+
+def _same(value: Vector) -> Array:
+    return value
