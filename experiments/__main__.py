@@ -59,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     ratios.add_argument("--methods", nargs="+", default=list(RATIO_METHODS), metavar="METHOD")
     ratios.add_argument("--seeds", nargs="+", type=_at_least(0), default=[0, 1, 2], metavar="SEED")
     ratios.add_argument("--grid-b", action="store_true", help="also the strongest grid, chosen in hindsight")
-    ratios.add_argument("--options", type=json.loads, default={}, help="JSON: keyword arguments for pfopt")
+    ratios.add_argument("--options", type=json.loads, default={}, help="JSON: options of pfopt's plan")
     ratios.add_argument("--csv", type=Path, help="where to write one row per task, seed and method")
     for command in (demo, ratios):
         command.add_argument(

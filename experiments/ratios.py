@@ -37,7 +37,7 @@ _memory = Memory(_HERE.parent / ".cache" / "experiments", verbose=0)
 
 @dataclass(frozen=True)
 class RatioJob:
-    """One task and seed; ``options`` go to ``ParameterFreeSGD``."""
+    """One task and seed; ``options`` are those of our plan."""
 
     task: str
     seed: int

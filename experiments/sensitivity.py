@@ -27,52 +27,57 @@ from experiments.methods.parameter_free import run_parameter_free
 from experiments.parallel import run_parallel
 from experiments.tasks.registry import available, make_task
 from experiments.tasks.task import Setting
-from pfopt.search import plan, schedule, tracking
+from pfopt import options
+from pfopt.core import averaging, budget
+from pfopt.core.config import PRACTICAL
 
 BATCHES = (16, ALL)
 OUTPUT = Path(__file__).resolve().parent / "results" / "sensitivity.csv"
 
 
-def _longer(factor: float, total_steps: Any, xp: Any = None, *, own: Any = plan.probe_length) -> Any:
+def _longer(factor: float, total_steps: Any, *, own: Any = budget.probe_length) -> Any:
     """The probes' length times ``factor``."""
-    return max(int(factor * (own(total_steps) if xp is None else own(total_steps, xp))), 4)
+    return max(int(factor * own(total_steps)), 4)
 
 
-def _value(name: str, values: tuple[float, ...] = ()) -> dict[str, Any]:
-    """The constant at ``values``, or halved and doubled."""
-    owner = next(module for module in (tracking, plan, schedule) if hasattr(module, name))
-    values = values or (getattr(owner, name) / 2, getattr(owner, name) * 2)
-    return {f"{name} = {value:g}": patch.object(owner, name, value) for value in values}
+def _constant(name: str, *values: float) -> dict[str, Any]:
+    """A constant of the practical plan at ``values``, or halved and doubled."""
+    default = getattr(PRACTICAL, name)
+    return {
+        f"{name} = {value:g}": patch.object(options, "PRACTICAL", PRACTICAL._replace(**{name: value}))
+        for value in values or (default / 2, default * 2)
+    }
 
 
-def _entry(name: str, key: Any, values: tuple[Any, Any]) -> dict[str, Any]:
-    table = getattr(plan, name) if hasattr(plan, name) else getattr(schedule, name)
-    return {f"{name} = {value}": patch.dict(table, {key: value}) for value in values}
+def _number(owner: Any, name: str) -> dict[str, Any]:
+    """A number of one module, halved and doubled."""
+    default = getattr(owner, name)
+    return {f"{name} = {value:g}": patch.object(owner, name, value) for value in (default / 2, default * 2)}
 
 
 def variants() -> dict[str, Any]:
     """What is changed: a label, and the patch that does it."""
     return {
-        **_value("TRACKING"),
-        **_value("COORDINATE_TRACKING"),
-        **_value("TYPICAL"),
-        **_value("REMEMBERED"),
-        **_value("COORDINATE_REMEMBERED"),
-        **_value("LATEST"),
-        **_value("NEARLY_EXACT"),
-        **_value("ROUNDING"),
-        **_value("BURST"),
-        **_value("RECENT"),
-        **_value("INTERPOLATION", (0.5, 0.8)),  # half and twice the share beyond the iterate, 1 / (1 - share)
-        **_value("LAST_INTERPOLATION", (0.8, 0.95)),
-        **_value("LAST_PART"),
-        **_entry("GAMMA", True, (0.25, 1.0)),
-        **_entry("CAP", False, (1, 3)),
-        **_entry("HEAD_START", False, (0.5, 2.0)),
-        **_entry("ALPHA", "train", (1.25, 2.0)),  # what counts is alpha - 1
-        **_entry("FIRST_STEP", "train", (2.0**-7, 2.0**-9)),
+        **_constant("tracking"),
+        **_constant("coordinate_tracking"),
+        **_constant("lag"),
+        **_constant("memory"),
+        **_constant("coordinate_memory"),
+        **_constant("latest_gamma"),
+        **_number(averaging, "NEARLY_EXACT"),
+        **_number(averaging, "ROUNDING"),
+        **_constant("burst"),
+        **_constant("mean_gamma"),
+        **_constant("beta", 0.5, 0.8),  # half and twice 1 / (1 - beta)
+        **_constant("last_beta", 0.8, 0.95),
+        **_constant("rise"),
+        **_constant("average_gamma"),
+        **_constant("cap", 1, 3),
+        **_constant("head_start"),
+        **_constant("alpha", 1.25, 2.0),  # what counts is alpha - 1
+        **_constant("first_step"),
         **{
-            f"probe length x {factor:g}": patch.object(plan, "probe_length", partial(_longer, factor))
+            f"probe length x {factor:g}": patch.object(budget, "probe_length", partial(_longer, factor))
             for factor in (0.5, 2.0)
         },
     }

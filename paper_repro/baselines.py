@@ -8,7 +8,7 @@ import torch
 from dog import DoG
 
 from paper_repro.problems import Array, Problem
-from pfopt.search.schedule import average_weight
+from pfopt.core.averaging import mean_weight
 
 Gradient = Callable[[Array], Array]
 
@@ -42,7 +42,7 @@ def dog(oracle: Gradient, x0: Array, first_move: float) -> Iterator[Array]:
 def _averages(points: Iterator[Array], x0: Array, gamma: float) -> Iterator[Array]:
     average = x0.copy()
     for count, x in enumerate(points, start=1):
-        average += average_weight(gamma, count) * (x - average)
+        average += mean_weight(gamma, count) * (x - average)
         yield average
 
 

@@ -46,7 +46,7 @@ def theorem_7(result: pfopt.Result, d0: float) -> float:
 
 def proposition_9(result: pfopt.Result, d0: float, alpha: float, beta: float) -> float:
     """The bound of Theorem 14 with the constants of Proposition 9, for either exit of the search."""
-    if result.status == pfopt.Outcome.CERTIFIED:
+    if result.outcome == pfopt.Outcome.CERTIFIED:
         hi = final_bracket(result)[1]
         factor = (9 * alpha - 2) / (2 * (alpha - 2))
         return factor * d0 * math.sqrt(alpha * root_sum(hi) ** 2 + beta) / hi.steps

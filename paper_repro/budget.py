@@ -19,15 +19,15 @@ def accounts(solve: Solver, quick: bool) -> tuple[int, list[str], dict[int, int]
         problem = generated(seed)
         for B in (8, 9, 31, 32, 33, 63, 64, 96, 100, 256, 1000, 1024):
             oracle = Oracle(problem)
-            result = solve(oracle, problem.x0, B, initial_step=10.0 ** -(seed % 11))
+            result = solve(oracle, problem.x0, B, plan=pfopt.Certified(), initial_step=10.0 ** -(seed % 11))
             searches += 1
             spent = sum(probe.steps for probe in result.probes)
             faults = {
                 "more than B": oracle.calls > B,
-                "miscounted": not oracle.calls == result.num_grad_evals == spent,
+                "miscounted": not oracle.calls == result.gradients == spent,
                 "T is not B/2k": any(p.steps != B // (2 * p.k) for p in result.probes),
             }
-            if result.status == pfopt.Outcome.CERTIFIED:
+            if result.outcome == pfopt.Outcome.CERTIFIED:
                 k = result.probes[-1].k
                 ranges[k] += 1
                 faults["not exactly B"] = B % (2 * k) == 0 and spent != B
@@ -43,7 +43,10 @@ def measure(solve: Solver, quick: bool) -> Finding:
 
     figure, (axes,) = canvas(6.5, 2.8)
     for row, (k, step) in enumerate(SHOWN.items()):
-        left, probes = 0, solve(Oracle(problem), problem.x0, B, initial_step=step).probes
+        left, probes = (
+            0,
+            solve(Oracle(problem), problem.x0, B, plan=pfopt.Certified(), initial_step=step).probes,
+        )
         for index, probe in enumerate(probes):
             kind = 0 if probe.k < k else 1 if index < len(probes) - k else 2
             axes.barh(row, probe.steps, left=left, color=COLORS[kind], edgecolor="white")

@@ -4,9 +4,11 @@ import math
 
 import numpy as np
 
+import pfopt
 from paper_repro.baselines import dog, sgd, steps_to
 from paper_repro.claim import BLACK, BLUE, ORANGE, SKY, Claim, Finding, Solver, canvas
 from paper_repro.problems import Oracle, Problem, slow_quadratic
+from pfopt.options import Plan
 
 TARGET = 1e-3  # gap to be reached; 0.6 at the anchor
 FINENESS = 2**0.25  # ratio of the budgets that are tried: the resolution of a cost
@@ -28,11 +30,11 @@ DOUBLINGS = (
 )  # of initial_step, up to the certified step size
 
 
-def cost(solve: Solver, problem: Problem, initial_step: float, plan: str) -> int:
+def cost(solve: Solver, problem: Problem, initial_step: float, plan: Plan) -> int:
     """The smallest budget, of those tried, that reaches the target."""
     budgets = [round(32 * FINENESS**i) for i in range(52)]
     for budget in budgets:
-        result = solve(Oracle(problem), problem.x0, budget, initial_step=initial_step, plan=plan)
+        result = solve(Oracle(problem), problem.x0, budget, plan=plan, initial_step=initial_step)
         if problem.gap(result.x) <= TARGET:
             return budget
     return budgets[-1]
@@ -60,16 +62,15 @@ def measure(solve: Solver, quick: bool) -> Finding:
     doublings = (0, 16, 248) if quick else DOUBLINGS
     unit = problem.d0 / float(np.linalg.norm(problem.gradient(problem.x0, None)))
     ratios = [math.log2(unit) + j for j in doublings]
-    ours, train = (
-        [cost(solve, problem, 2.0**-j, plan) for j in doublings] for plan in ("certified", "train")
-    )
+    plans = pfopt.Certified(), pfopt.Practical()
+    ours, practical = ([cost(solve, problem, 2.0**-j, plan) for j in doublings] for plan in plans)
     grid = [grid_cost(problem, j) for j in doublings]
     dogs = [dog_cost(problem, ratio) for ratio in ratios]
     growth = [costs[-1] / costs[0] for costs in (ours, grid, dogs)]
 
     figure, (axes,) = canvas(6.5, 4.5)
     axes.loglog(ratios, ours, "o-", color=BLUE, label='pfopt, plan "certified" (Theorems 7, 15)')
-    axes.loglog(ratios, train, "^-.", color=SKY, label='pfopt, plan "train" (no theorem)')
+    axes.loglog(ratios, practical, "^-.", color=SKY, label='pfopt, plan "practical" (no theorem)')
     axes.loglog(ratios, dogs, "s--", color=ORANGE, label="DoG, first move d0 / ratio")
     axes.loglog(ratios, grid, "x:", color=BLACK, label="grid of SGD runs, factor 2, from initial_step up")
     axes.set_xticks([2**i for i in range(8)], [f"$2^{{{2**i}}}$" for i in range(8)])
@@ -81,7 +82,7 @@ def measure(solve: Solver, quick: bool) -> Finding:
         f"within {FINENESS - 1:.0%}; the grid's by more than 40",
         f"ours {ours[0]} → {ours[-1]} gradients, factor {growth[0]:.2f}; grid {grid[0]} → {grid[-1]}, "
         f"factor {growth[1]:.0f}; DoG {dogs[0]} → {dogs[-1]}, factor {growth[2]:.0f}; "
-        f'plan "train" {train[0]} → {train[-1]}',
+        f'plan "practical" {practical[0]} → {practical[-1]}',
         growth[0] <= 4 * FINENESS and growth[1] > 40,
         figure,
     )

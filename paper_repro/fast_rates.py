@@ -2,6 +2,7 @@
 
 import numpy as np
 
+import pfopt
 from experiments.gaps import geometric_mean
 from paper_repro.bounds import slope
 from paper_repro.claim import BLUE, GREEN, Claim, Finding, Solver, canvas
@@ -13,7 +14,9 @@ TOLERANCE = 0.1  # of the strongly convex slope
 def smooth(solve: Solver, quick: bool) -> tuple[list[int], list[float], list[float]]:
     """Budgets, gaps and step sizes on the quadratic with S = 1, from 1/(2S)."""
     problem, budgets = slow_quadratic(), [2**m for m in range(7, 12 if quick else 16)]
-    results = [solve(Oracle(problem), problem.x0, B, initial_step=0.5) for B in budgets]
+    results = [
+        solve(Oracle(problem), problem.x0, B, plan=pfopt.Certified(), initial_step=0.5) for B in budgets
+    ]
     return budgets, [problem.gap(r.x) for r in results], [r.step_size for r in results]
 
 
@@ -21,13 +24,10 @@ def strongly_convex(solve: Solver, quick: bool) -> tuple[list[int], list[list[fl
     """Budgets of 8 + 16 + … gradients, and the gap of each problem after each of them."""
     problems = [strongly_convex_lad(seed) for seed in range(2 if quick else 5)]
     budgets = [2 ** (m + 1) - 8 for m in range(9, 14 if quick else 18)]
+    plan = pfopt.Certified(restarts="doubling")
     gaps = [
-        [
-            p.gap(solve(Oracle(p), p.x0, B, initial_step=1e-2, restarts="doubling").x)
-            for B in budgets
-        ]
-        for p in problems
-    ]  # fmt: skip
+        [p.gap(solve(Oracle(p), p.x0, B, plan=plan, initial_step=1e-2).x) for B in budgets] for p in problems
+    ]
     return budgets, gaps
 
 

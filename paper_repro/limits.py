@@ -12,9 +12,11 @@ from itertools import islice
 
 import numpy as np
 
+import pfopt
 from paper_repro.baselines import Gradient, dog, sgd
 from paper_repro.claim import BLACK, BLUE, ORANGE, Claim, Finding, Solver, canvas
 from paper_repro.problems import Array
+from pfopt.options import Plan
 
 BUDGET = 512
 RARE = 1 / (10 * BUDGET)
@@ -42,12 +44,17 @@ def near(seed: int) -> Gradient:
     return gradient
 
 
+def run(solve: Solver, oracle: Gradient, plan: Plan) -> Array:
+    """The point that a plan returns after B gradients."""
+    return solve(oracle, X0, BUDGET, plan=plan, initial_step=1e-6).x
+
+
 METHODS = {
-    "certified": lambda solve, oracle: solve(oracle, X0, BUDGET, initial_step=1e-6).x,
-    "certified,\nbeta = (20 B)²": lambda solve, oracle: (
-        solve(oracle, X0, BUDGET, initial_step=1e-6, beta=(20.0 * BUDGET) ** 2).x
+    "certified": lambda solve, oracle: run(solve, oracle, pfopt.Certified()),
+    "certified,\nbeta = (20 B)²": lambda solve, oracle: run(
+        solve, oracle, pfopt.Certified(beta=(20.0 * BUDGET) ** 2)
     ),
-    "train": lambda solve, oracle: solve(oracle, X0, BUDGET, initial_step=1e-6, plan="train").x,
+    "practical": lambda solve, oracle: run(solve, oracle, pfopt.Practical()),
     "DoG": lambda solve, oracle: last(dog(oracle, X0, 1e-6)),
     'SGD, step\nfor "far"': lambda solve, oracle: last(sgd(oracle, X0, BUDGET**-0.5)),
 }
@@ -62,8 +69,10 @@ def measure(solve: Solver, quick: bool) -> Finding:
     """Every method with the same draws on both problems; runs that met no rare gradient are compared."""
     seeds = range(20 if quick else 400)
     alike = [seed for seed in seeds if not rare_calls(seed).any()]
-    on_far = np.array([float(run(solve, far)[0]) for run in METHODS.values()])
-    on_near = np.array([[float(run(solve, near(seed))[0]) for run in METHODS.values()] for seed in alike])
+    on_far = np.array([float(method(solve, far)[0]) for method in METHODS.values()])
+    on_near = np.array(
+        [[float(method(solve, near(seed))[0]) for method in METHODS.values()] for seed in alike]
+    )
     same = bool((on_near == on_far).all())
     gaps = np.array([np.abs(on_far - 1.0), np.abs(on_near).min(axis=0)])
     share, worse = len(alike) / len(seeds), gaps.max(axis=0)

@@ -16,28 +16,28 @@ BUDGETS = (64, 512)
 
 def bound(result: pfopt.Result, problem: Problem) -> float:
     """Theorem 7's after a bisection, Proposition 5's where even the initial step was too large."""
-    if result.status == pfopt.Outcome.CERTIFIED:
+    if result.outcome == pfopt.Outcome.CERTIFIED:
         return theorem_7(result, problem.d0)
     lo = final_probes(result)[1]
     return (np.sqrt(3) * problem.d0 * root_sum(lo) + lo.step_size * root_sum(lo) ** 2) / lo.steps
 
 
 def measure(solve: Solver, quick: bool) -> Finding:
-    """Random problems of eight kinds, exact gradients, both schedules at the same budgets."""
+    """Random problems of eight kinds, exact gradients, both outputs at the same budgets."""
     shares, moved, answers, gains = [], [], [], []
     for seed in range(40 if quick else 200):
         problem, first = generated(seed), 10.0 ** -(1 + seed % 7)
         for B in BUDGETS:
             linear, average = (
-                solve(Oracle(problem), problem.x0, B, initial_step=first, schedule=schedule)
-                for schedule in ("linear", "constant")
+                solve(Oracle(problem), problem.x0, B, plan=pfopt.Certified(output), initial_step=first)
+                for output in ("last", "average")
             )
-            if linear.status not in (pfopt.Outcome.CERTIFIED, pfopt.Outcome.LOWER_EXIT):
+            if linear.outcome not in (pfopt.Outcome.CERTIFIED, pfopt.Outcome.LOWER_EXIT):
                 continue
             found = gap(problem.value(linear.x), problem.minimum)
             shares.append(problem.gap(linear.x) / bound(linear, problem))
             moved += [p.distance / problem.d0 for p in linear.probes if p.accepted]
-            if linear.status == pfopt.Outcome.CERTIFIED:
+            if linear.outcome == pfopt.Outcome.CERTIFIED:
                 answers.append(float(np.linalg.norm(linear.x - problem.minimiser)) / problem.d0)
                 gains.append(gap(problem.value(average.x), problem.minimum) / found)
     better = float(np.mean(np.array(gains) > 1))

@@ -25,12 +25,12 @@ def measure(solve: Solver, quick: bool) -> Finding:
     reach, answers, gaps, probes, lost = [], [], [], [], 0
     for problem, first in problems(quick):
         for B in (64, 1024):
-            result = solve(Oracle(problem), problem.x0, B, initial_step=first)
+            result = solve(Oracle(problem), problem.x0, B, plan=pfopt.Certified(), initial_step=first)
             unit = problem.d0 / float(np.linalg.norm(problem.gradient(problem.x0, None)))
             lost += not np.isfinite(result.x).all()
             probes += [(p.step_size / unit, p.distance / problem.d0, p.accepted) for p in result.probes]
             reach += [p.distance / problem.d0 for p in result.probes if p.accepted]
-            if result.status == pfopt.Outcome.CERTIFIED:
+            if result.outcome == pfopt.Outcome.CERTIFIED:
                 answers.append(float(np.linalg.norm(result.x - problem.minimiser)) / problem.d0)
                 gaps.append(problem.gap(result.x) / theorem_7(result, problem.d0))
     farthest = max(d for _, d, _ in probes if np.isfinite(d))

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+import pfopt
 from experiments.gaps import geometric_mean
 from paper_repro.baselines import gaps, sgd
 from paper_repro.bounds import slope
@@ -24,7 +25,10 @@ def measure(solve: Solver, quick: bool) -> Finding:
         runs = [sgd(Oracle(problem), problem.x0, step) for step in STEPS]
         grid = [gaps(problem, run, int(budgets[-1]), int(budgets[0])) for run in runs]
         best.append(np.min(grid, axis=0)[budgets // budgets[0] - 1])
-        results = [solve(Oracle(problem), problem.x0, int(B), initial_step=FIRST_STEP) for B in budgets]
+        results = [
+            solve(Oracle(problem), problem.x0, int(B), plan=pfopt.Certified(), initial_step=FIRST_STEP)
+            for B in budgets
+        ]
         ours.append([problem.gap(result.x) for result in results])
         allowed = [math.sqrt(27 * 2 * result.probes[-1].k) for result in results]
         shares.append(np.array(ours[-1]) / best[-1] / allowed)

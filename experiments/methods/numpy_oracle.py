@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from experiments.methods.run import Run
 from experiments.tasks.task import Setting, Task, with_lanes
 from pfopt import minimize
+from pfopt.options import PlanLike
 
 
 def run_oracle(
@@ -20,8 +21,7 @@ def run_oracle(
     setting: Setting,
     *,
     initial_step: float | None = None,
-    plan: str = "train",
-    schedule: str = "linear",
+    plan: PlanLike = "practical",
     num_records: int = 0,
 ) -> Run:
     """Spend the budget once; the driver calls the oracle, so that there is no curve."""
@@ -34,18 +34,16 @@ def run_oracle(
         return lanes.lane_grads([torch.from_numpy(x)[None]], next(batches))[0][0].numpy()
 
     started = perf_counter()
-    result = minimize(
-        oracle, start[0].numpy(), setting.budget, plan=plan, schedule=schedule, initial_step=initial_step
-    )
+    result = minimize(oracle, start[0].numpy(), setting.budget, plan=plan, initial_step=initial_step)
     seconds = perf_counter() - started
     value, test = (scores.item() for scores in lanes.lane_scores([torch.from_numpy(result.x)[None]]))
     status = "done" if np.isfinite(value) else "diverged"
     return Run(
         value if np.isfinite(value) else np.inf,
         test,
-        result.num_grad_evals,
+        result.gradients,
         seconds,
-        message=result.status.message,
+        message=result.outcome.message,
         status=status,
         params=[result.x],
     )

@@ -13,11 +13,14 @@ from torch.optim import AdamW
 from experiments.methods.run import run_torch
 from experiments.methods.trainer import Trainer
 from experiments.tasks.task import Problem, Setting
+from pfopt import Certified, Practical
 from pfopt.torch import ParameterFree, ParameterFreeSGD
+
+PLANS = {"practical": Practical, "certified": Certified}
 
 
 class ParameterFreeTrainer(Trainer):
-    """One optimizer for the whole budget, search included."""
+    """One optimizer for all gradients, search included."""
 
     recovers = True
 
@@ -42,7 +45,7 @@ class ParameterFreeTrainer(Trainer):
 
     @property
     def phase(self) -> str:
-        """search, train or done."""
+        """search, main or done."""
         return self.parameter_free.status().phase
 
     @property
@@ -51,9 +54,10 @@ class ParameterFreeTrainer(Trainer):
         return self.parameter_free.status().message
 
 
-def sgd(problem: Problem, setting: Setting, **options: Any) -> Trainer:
-    """``ParameterFreeSGD`` at its defaults, so without the task's momentum; ``options`` go to it."""
-    optimizer = ParameterFreeSGD(problem.parameters(), setting.budget, buffers=problem.buffers(), **options)
+def sgd(problem: Problem, setting: Setting, *, plan: str = "practical", **choices: Any) -> Trainer:
+    """``ParameterFreeSGD`` at its defaults, so without the task's momentum; ``choices`` are those of its plan."""
+    chosen = PLANS[plan](**choices)
+    optimizer = ParameterFreeSGD(problem.parameters(), setting.budget, plan=chosen, buffers=problem.buffers())
     return ParameterFreeTrainer(problem, setting, optimizer)
 
 

@@ -88,8 +88,8 @@ def _optax(label: str, function: str, **options: Any) -> Method:
 METHODS: dict[str, Method] = {
     "pfopt": _ours("ParameterFreeSGD"),
     "pfopt-adamw": Method("ParameterFree(AdamW)", "ours", "parameter_free", "run_parameter_free_adamw"),
-    "pfopt-certified": _ours("Algorithm 1", plan="certified", schedule="constant"),
-    "pfopt-certified-linear": _ours("Algorithm 1, linear decay", plan="certified", schedule="linear"),
+    "pfopt-certified": _ours("Algorithm 1", plan="certified", output="average"),
+    "pfopt-certified-linear": _ours("Algorithm 1, linear decay", plan="certified", output="last"),
     "pfopt-numpy": Method("pfopt.minimize", "ours", "numpy_oracle", "run_oracle", {}, ("numpy",), "lanes"),
     "pfopt-optax": _ours_optax("parameter_free_sgd (optax)"),
     "sgd-grid": Method("SGD grid", "grid", "grid_run", "run_grid", {}, TORCH, "lanes"),

@@ -17,7 +17,7 @@ from experiments.report.demo import TaskResult
 COLORS = {"pfopt": "#0072B2", "dog": "#D55E00", "grid": "#000000"}
 STYLES = {"pfopt": "-", "dog": "--", "grid": ":"}
 NAMES = {"pfopt": "ParameterFreeSGD, one run", "grid": "SGD, best learning rate", "dog": "DoG, one run"}
-PHASES = {"search": "#56B4E9", "train": "#009E73"}
+PHASES = {"search": "#56B4E9", "main": "#009E73"}
 COLUMNS = 3
 
 

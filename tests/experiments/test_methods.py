@@ -92,5 +92,5 @@ def test_recording_does_not_change_a_parameter_free_run() -> None:
     recorded = run_parameter_free(task, 0, setting, num_records=40)
     assert silent.value == recorded.value < 0.5
     assert recorded.num_grad_evals == 800
-    assert set(recorded.curve.phase) <= {"search", "train", "done"}
+    assert set(recorded.curve.phase) <= {"search", "main", "done"}
     assert recorded.curve.phase.iloc[-1] == "done"

@@ -14,15 +14,15 @@ def test_ratios_are_to_the_defaults_of_the_same_task_and_batches() -> None:
     rows = [
         {"variant": variant, "task": task, "batch_size": batch_size, "seed": 0, "gap": gap}
         for (task, batch_size), pair in gaps.items()
-        for variant, gap in zip(("", "START = 1"), pair, strict=True)
+        for variant, gap in zip(("", "lag = 1"), pair, strict=True)
     ]
     table = summary(pd.DataFrame(rows))
-    assert tuple(table.loc[(16, "START = 1")]) == pytest.approx((1.0, 0.5, 2.0))
-    assert tuple(table.loc[(ALL, "START = 1")]) == pytest.approx((CLIP**0.5, 1.0, 1e12))
+    assert tuple(table.loc[(16, "lag = 1")]) == pytest.approx((1.0, 0.5, 2.0))
+    assert tuple(table.loc[(ALL, "lag = 1")]) == pytest.approx((CLIP**0.5, 1.0, 1e12))
 
 
 def test_a_variant_is_run_with_its_constant_and_leaves_none_behind() -> None:
-    name = next(name for name in variants() if name.startswith("COORDINATE_TRACKING = 1"))
+    name = next(name for name in variants() if name.startswith("coordinate_tracking = 1"))
     gaps = [run(Job(variant, "diabetes-ridge", ALL, 0, 100, None))["gap"] for variant in ("", name, "")]
     assert gaps[0] == gaps[2] != gaps[1]
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import pfopt
-from experiments.methods.parameter_free import run_parameter_free
+from experiments.methods.lane import run_sgd
 from paper_repro import convex_suite, limits, schedule_agreement
 from paper_repro.__main__ import NAMES, load
 
@@ -47,7 +47,7 @@ def dearer(oracle: Any, x0: Any, budget: int, *, initial_step: float, **options:
 def uncounted(*arguments: Any, **options: Any) -> pfopt.Result:
     """A solver that forgets one gradient."""
     result = pfopt.minimize(*arguments, **options)
-    return result._replace(num_grad_evals=result.num_grad_evals - 1)
+    return result._replace(gradients=result.gradients - 1)
 
 
 def idle(oracle: Any, x0: Any, budget: int, **options: Any) -> pfopt.Result:
@@ -78,7 +78,7 @@ def test_wrong_solver_is_caught(name: str, solver: Any) -> None:
 
 
 def test_learning_rate_that_is_too_small_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    timid = {**convex_suite.METHODS, "pfopt": partial(run_parameter_free, lr=1e-6)}
+    timid = {**convex_suite.METHODS, "pfopt": partial(run_sgd, learning_rate=1e-6)}
     monkeypatch.setattr(convex_suite, "METHODS", timid)
     assert not load("convex_suite").measure(pfopt.minimize, True).holds
 
