@@ -88,10 +88,10 @@ def main() -> None:
     print(f"device: {jax.devices()[0].device_kind}, parameters: {sum(leaf.size for leaf in tree(0.0)):,}")
     ours = pfopt.optax.parameter_free_sgd
     rows: dict[str, tuple[optax.GradientTransformation, int, int]] = {  # and steps to skip, steps there are
-        "train, searching": (ours(40_000, momentum=MOMENTUM), 4, 40_000),
-        "train, long run": (ours(40, momentum=MOMENTUM), 20, 40),
-        "certified, constant": (ours(4_000, plan="certified", schedule="constant"), 4, 4_000),
-        "certified, linear": (ours(4_000, plan="certified"), 4, 4_000),
+        "practical, searching": (ours(40_000, momentum=MOMENTUM), 4, 40_000),
+        "practical, main run": (ours(40, momentum=MOMENTUM), 20, 40),
+        "certified, average": (ours(4_000, plan=pfopt.Certified("average")), 4, 4_000),
+        "certified, last": (ours(4_000, plan=pfopt.Certified("last")), 4, 4_000),
         "optax.adam": (optax.adam(1e-3), 4, 4_000),
         "optax.contrib.prodigy": (optax.contrib.prodigy(), 4, 4_000),
     }

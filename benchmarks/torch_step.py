@@ -19,13 +19,14 @@ from torch.nn import Parameter
 from torch.optim import SGD, Adam, Optimizer
 
 from benchmarks.shapes import MOMENTUM, SHAPES
+from pfopt import Certified, Practical
 from pfopt.torch import ParameterFreeSGD
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 STEPS = 4  # at a time: fewer than a probe of any row below
 MOST = 50  # pairs that every row's run is long enough for
 SEARCHING = 40_000  # gradients of a run whose search is longer than what is timed
-TRAINING = 400  # of one whose long run is
+MAIN = 400  # of one whose main run is
 
 Factory = Callable[[list[Parameter]], Optimizer]
 
@@ -94,12 +95,13 @@ def main() -> None:
     name = torch.cuda.get_device_name() if on_gpu else f"CPU, {torch.get_num_threads()} threads"
     print(f"torch {torch.__version__}, {name}, {sum(param.numel() for param in model()):,} parameters")
     rows: dict[str, Factory] = {
-        "train, searching": ours(SEARCHING, until="search"),
-        "train, long run": ours(TRAINING, until="train"),
-        "long run, fused": ours(TRAINING, until="train", fused=True),
-        "with momentum": ours(TRAINING, until="train", momentum=MOMENTUM),
-        'scope "tensor"': ours(TRAINING, until="train", scope="tensor"),
-        "certified": ours(SEARCHING, until="search", plan="certified"),
+        "searching": ours(SEARCHING, until="search"),
+        "main run": ours(MAIN, until="main", fused=False),
+        "main run, fused": ours(MAIN, until="main", fused=True),
+        "with momentum": ours(MAIN, until="main", fused=False, momentum=MOMENTUM),
+        'scope "tensor"': ours(MAIN, until="main", fused=False, plan=Practical(scope="tensor")),
+        "certified, average": ours(SEARCHING, until="search", plan=Certified("average")),
+        "certified, last": ours(SEARCHING, until="search", plan=Certified("last")),
         "torch.optim.Adam": lambda params: Adam(params, lr=1e-3),
         "Prodigy": lambda params: Prodigy(params),
         "DoG": lambda params: DoG(params),

@@ -22,8 +22,8 @@ def smooth(solve: Solver, quick: bool) -> tuple[list[int], list[float], list[flo
 
 def strongly_convex(solve: Solver, quick: bool) -> tuple[list[int], list[list[float]]]:
     """Budgets of 8 + 16 + … gradients, and the gap of each problem after each of them."""
-    problems = [strongly_convex_lad(seed) for seed in range(2 if quick else 5)]
-    budgets = [2 ** (m + 1) - 8 for m in range(9, 14 if quick else 18)]
+    problems = [strongly_convex_lad(seed) for seed in range(1 if quick else 5)]
+    budgets = [2 ** (m + 1) - 8 for m in (range(8, 14) if quick else range(9, 18))]
     plan = pfopt.Certified(restarts="doubling")
     gaps = [
         [p.gap(solve(Oracle(p), p.x0, B, plan=plan, initial_step=1e-2).x) for B in budgets] for p in problems

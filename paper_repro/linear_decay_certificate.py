@@ -25,7 +25,7 @@ def bound(result: pfopt.Result, problem: Problem) -> float:
 def measure(solve: Solver, quick: bool) -> Finding:
     """Random problems of eight kinds, exact gradients, both outputs at the same budgets."""
     shares, moved, answers, gains = [], [], [], []
-    for seed in range(40 if quick else 200):
+    for seed in range(16 if quick else 200):
         problem, first = generated(seed), 10.0 ** -(1 + seed % 7)
         for B in BUDGETS:
             linear, average = (
