@@ -15,9 +15,8 @@ def fresh(scopes: int = 0) -> Run:
 
 def ended(length: int, mean_sq: float, distance_sq: float, **fields: Any) -> Run:
     """A run of ``length`` gradients, of that mean ‖g‖² and r̄²."""
-    return fresh()._replace(
-        step=length, grad_sq_sum=np.float64(length * mean_sq), distance_sq=np.float64(distance_sq), **fields
-    )
+    measured = {"grad_sq_sum": np.float64(length * mean_sq), "distance_sq": np.float64(distance_sq)}
+    return fresh()._replace(step=length, **{**measured, **fields})
 
 
 def place(bracket: Bracket) -> tuple[int, int, int]:
