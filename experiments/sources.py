@@ -23,6 +23,7 @@ def code_hash(modules: tuple[str, ...]) -> str:
     return digest.hexdigest()
 
 
+@cache
 def _without_prose(source: str) -> str:
     """The lines of a file without comments and docstrings."""
     lines = source.split("\n")  # as the parser counts them
@@ -54,6 +55,7 @@ def closure(modules: tuple[str, ...]) -> dict[str, Path]:
     return found
 
 
+@cache
 def _imported(path: Path) -> list[str]:
     """Modules and attributes that a file imports from this repository; it only uses absolute imports."""
     names: list[str] = []

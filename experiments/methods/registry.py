@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -61,6 +62,7 @@ class Method:
         return {package: _version(package) for package in self.packages}
 
 
+@cache
 def _version(package: str) -> str:
     try:
         return version(package)

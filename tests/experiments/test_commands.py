@@ -28,7 +28,7 @@ def run(*arguments: str) -> int:
 
 
 def run_tiny_demo(output: Path, *tasks: str) -> int:
-    return run("demo", "--tasks", *tasks, "--budget", "800", "--output", str(output), "--processes", "1")
+    return run("demo", "--tasks", *tasks, "--budget", "400", "--output", str(output), "--processes", "1")
 
 
 def test_demo_writes_its_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -36,8 +36,8 @@ def test_demo_writes_its_files(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert sorted(path.name for path in tmp_path.iterdir()) == ["demo.csv", "demo.md", "demo.png"]
     table = pd.read_csv(tmp_path / "demo.csv").set_index("method")
     assert set(table.index) == {"pfopt", "grid", "dog"}
-    assert table.num_grad_evals["grid"] >= 18 * 800
-    assert table.num_grad_evals["pfopt"] == table.num_grad_evals["dog"] == 800
+    assert table.num_grad_evals["grid"] >= 18 * 400
+    assert table.num_grad_evals["pfopt"] == table.num_grad_evals["dog"] == 400
     assert (tmp_path / "demo.md").read_text().startswith("| task | method |")
     assert (tmp_path / "demo.png").read_bytes().startswith(b"\x89PNG")
     printed = capsys.readouterr().out
@@ -110,7 +110,7 @@ def test_ratios_command(
 ) -> None:
     monkeypatch.setattr(ratios, "_cached_grid", ratios.compute_grid)  # without the cache
     table = tmp_path / "ratios.csv"
-    arguments = ["--tasks", "diabetes-ridge", "--methods", "dog", "pfopt", "--seeds", "0", "--budget", "800"]
+    arguments = ["--tasks", "diabetes-ridge", "--methods", "dog", "pfopt", "--seeds", "0", "--budget", "400"]
     assert run("ratios", *arguments, "--grid-b", "--processes", "1", "--csv", str(table)) == 0
     rows = pd.read_csv(table).set_index("method")
     assert list(rows.index) == ["grid B", "dog", "pfopt"]
