@@ -1,0 +1,230 @@
+"""What is switched: constants of the practical plan, and functions of the core that a mechanism consists of."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from typing import Any, NamedTuple
+from unittest.mock import patch
+
+from pfopt import options
+from pfopt.core import averaging, bisection, budget, main_run, step, step_size, update
+from pfopt.core.arrays import ones_like, real, where, whole, zeros_like
+from pfopt.core.config import PRACTICAL
+from pfopt.core.practical import NO_CAP
+from pfopt.core.run import age
+
+GROUPS = ("lanes", "flat", "unseen", "adamw", "networks")
+CONTROL = "control"  # labels that begin so change rounding alone
+EVERY, AT_FIRST = 16, 32  # gradients: sums over displacements are taken at these only
+WITHOUT_BASE, AROUND_BASE = "PRACTICAL", "AROUND_BASE"  # the sets of constants in ``pfopt.options``
+
+
+class Constant(NamedTuple):
+    """A constant of the plan has another value, in the sets of constants that are named."""
+
+    name: str
+    value: float
+    sets: tuple[str, ...] = (WITHOUT_BASE, AROUND_BASE)
+
+
+class Number(NamedTuple):
+    """A number of a module has another value."""
+
+    owner: Any
+    name: str
+    value: float
+
+
+class Function(NamedTuple):
+    """A function of a module is replaced by ``other(own, *args)``, ``own`` being the function itself."""
+
+    owner: Any
+    name: str
+    other: Callable[..., Any]
+
+
+Change = Constant | Number | Function
+
+
+class Switch(NamedTuple):
+    """What a label stands for, and in which groups of runs it can make a difference."""
+
+    changes: tuple[Change, ...]
+    groups: tuple[str, ...]
+
+
+@contextmanager
+def applied(changes: Iterable[Change]) -> Iterator[None]:
+    """All changes at once, in this process."""
+    with ExitStack() as stack:
+        for change in changes:
+            if isinstance(change, Constant):
+                for name in change.sets:
+                    constants = getattr(options, name)._replace(**{change.name: change.value})
+                    stack.enter_context(patch.object(options, name, constants))
+            elif isinstance(change, Number):
+                stack.enter_context(patch.object(*change))
+            else:
+                own = getattr(change.owner, change.name)
+                stack.enter_context(patch.object(change.owner, change.name, partial(change.other, own)))
+        yield
+
+
+def _coordinate_steps(**fields: float) -> Function:
+    """The steps of coordinates, with other numbers in the rule that holds for all of them."""
+
+    def steps(own: Any, constants: Any, rule: Any, *args: Any) -> Any:
+        changed = {name: value + zeros_like(getattr(rule, name)) for name, value in fields.items()}
+        return own(constants, rule._replace(**changed), *args)
+
+    return Function(update, "coordinate_steps", steps)
+
+
+def _in_plain_norm(own: Any, block: Any, rule: Any, *args: Any) -> Any:
+    """A move whose distance is not that of the metric in which coordinates moved."""
+    after, sums = own(block, rule, *args)
+    if not rule.size:
+        return after, sums
+    gap_sq = (after.iterate - after.anchor) ** 2
+    arithmetic = args[-1]
+    return after, sums._replace(distance_sq=(arithmetic.totals or arithmetic.total)(gap_sq))
+
+
+def _weight(*, displacement: bool, gradients: bool) -> Function:
+    """The weights of the average, without the displacement or the gradients in them."""
+
+    def weight(own: Any, distance_sq: Any, latest_grad_sq: Any, *args: Any) -> Any:
+        distance_sq = distance_sq if displacement else ones_like(distance_sq)
+        return own(distance_sq, latest_grad_sq if gradients else ones_like(latest_grad_sq), *args)
+
+    return Function(averaging, "unnormalised_weight", weight)
+
+
+def _one_memory(own: Any, *args: Any) -> Any:
+    """Means of gradients, of which the latest is no other than the one that the step divides by."""
+    moments = own(*args)
+    return moments._replace(latest_grad_sq=whole(moments.mean_grad_sq))
+
+
+def _rounding_as_noise(own: Any, run: Any, step_size: Any) -> Any:
+    """The noise of the first probe, as large as rounding where it is small enough to be told."""
+    known, _ = own(run, step_size)
+    return known, averaging.ROUNDING * whole(run.grad_sq_sum) / real(run.step, run.weight_sum)
+
+
+def _seldom_recorded(own: Any, run: Any, *args: Any) -> Any:
+    """The record of a move, whose sums over displacements stay as they were at most gradients of the main run."""
+    after, kept = own(run, *args)
+    if args[-1].displacement_sq is None:
+        return after, kept
+    stays = (age(run) > AT_FIRST) & (age(run) % EVERY != 0)
+    names = ("distance_sq", "displacement_sq", "displacement_product")
+    return after._replace(
+        **{name: where(stays, getattr(run, name), getattr(after, name)) for name in names}
+    ), kept
+
+
+def _scaled(factor: float, *names: str) -> tuple[Change, ...]:
+    """Constants times a factor."""
+    return tuple(Constant(name, factor * getattr(PRACTICAL, name)) for name in names)
+
+
+PLAIN, BASED, EVERYWHERE = ("lanes", "flat", "unseen", "networks"), ("adamw",), GROUPS
+TRACKING = ("tracking", "scope_tracking", "coordinate_tracking")
+
+
+def singles() -> dict[str, Switch]:
+    """Every mechanism alone, by what the run is without."""
+    no_scopes, no_coordinates = Constant("scope_tracking", 0.0), Constant("coordinate_tracking", 0.0)
+    no_floor, no_start = Constant("lag", 0.0), _coordinate_steps(initial_distance_sq=0.0)
+    own_metric = (
+        Function(main_run, "record", lambda own, run, *_: run),
+        Function(update, "move_block", _in_plain_norm),
+    )
+    whole_start, cap_of_sgd = (
+        Constant(name, getattr(PRACTICAL, name), (AROUND_BASE,)) for name in ("head_start", "cap")
+    )
+    return {
+        f"{CONTROL}: tracking x (1 + 1e-6)": Switch(_scaled(1 + 1e-6, *TRACKING), EVERYWHERE),
+        f"{CONTROL}: tracking x (1 - 1e-6)": Switch(
+            _scaled(1 - 1e-6, *TRACKING), ("lanes", "flat", "networks")
+        ),
+        f"{CONTROL}: first step x (1 + 1e-6)": Switch(_scaled(1 + 1e-6, "first_step"), EVERYWHERE),
+        "tensors: no steps of their own": Switch((no_scopes,), ("unseen", "adamw", "networks")),
+        "coordinates: no steps of their own": Switch((no_coordinates,), PLAIN),
+        "tensors and coordinates: no steps of their own": Switch((no_scopes, no_coordinates), PLAIN),
+        "lagging: no typical displacement": Switch((no_floor,), PLAIN),
+        "lagging: product alone": Switch((_coordinate_steps(displacement_sq=math.inf),), PLAIN),
+        "lagging: plain sum alone": Switch((_coordinate_steps(displacement_product=math.inf),), PLAIN),
+        "lagging: no start": Switch((no_start,), PLAIN),
+        "lagging: no floor at all": Switch((no_floor, no_start), PLAIN),
+        "metric: plain": Switch(own_metric, PLAIN),
+        "memory: none of the whole": Switch((Constant("memory", 0.0),), EVERYWHERE),
+        "memory: none of coordinates": Switch((Constant("coordinate_memory", 0.0),), PLAIN),
+        "memory: none": Switch((Constant("memory", 0.0), Constant("coordinate_memory", 0.0)), PLAIN),
+        "memory: all": Switch((Constant("memory", 1.0), Constant("coordinate_memory", 1.0)), EVERYWHERE),
+        "cap: none": Switch((Constant("cap", NO_CAP),), EVERYWHERE),
+        "cap: no growth": Switch(
+            (Function(step_size, "bound", lambda own, c, tracks, growth, cap, *_: cap + zeros_like(tracks)),),
+            EVERYWHERE,
+        ),
+        "cap: growth unbounded": Switch(
+            (Function(step_size, "bound", lambda own, *args: own(*args[:-2], math.inf, 1)),), EVERYWHERE
+        ),
+        "weights: without displacement": Switch((_weight(displacement=False, gradients=True),), PLAIN),
+        "weights: without gradients": Switch((_weight(displacement=True, gradients=False),), PLAIN),
+        "weights: without both": Switch((_weight(displacement=False, gradients=False),), PLAIN),
+        "weights: one memory of gradients": Switch(
+            (Function(averaging, "add_gradient", _one_memory),), PLAIN
+        ),
+        "weights: no least": Switch(
+            (Function(averaging, "share_of_newest", lambda own, *args: own(*args[:-1], 0.0)),), PLAIN
+        ),
+        "share: not rising": Switch((Constant("last_beta", PRACTICAL.beta),), PLAIN),
+        "kinks: no rule": Switch((Number(averaging, "NEARLY_EXACT", -1.0),), PLAIN),
+        "kinks: rounding as noise": Switch((Function(averaging, "noise_sq", _rounding_as_noise),), PLAIN),
+        "kinks: steps always decay": Switch(
+            (Function(averaging, "noise_sq", lambda own, *_: (True, -1.0)),), PLAIN
+        ),
+        "bursts: none": Switch((Constant("burst", math.inf),), EVERYWHERE),
+        "probes: never silent": Switch(
+            (Function(bisection, "is_noise", lambda own, *args: own(*args) & False),), EVERYWHERE
+        ),
+        "probes: longer ones spend more": Switch(
+            (Number(budget, "LENGTHENED_SHARE", budget.SEARCH_SHARE),), EVERYWHERE
+        ),
+        "base: whole head start": Switch((whole_start,), BASED),
+        "base: cap of SGD": Switch((cap_of_sgd,), BASED),
+        "base: whole head start and cap of SGD": Switch((whole_start, cap_of_sgd), BASED),
+        "probes: alpha 3": Switch((Constant("alpha", 3.0),), EVERYWHERE),
+        "probes: alpha 1.2": Switch((Constant("alpha", 1.2),), EVERYWHERE),
+        "sums: at every 16th gradient": Switch((Function(step, "record", _seldom_recorded),), PLAIN),
+    }
+
+
+TOGETHER = (  # labels whose changes are made at once
+    ("cap: no growth", "memory: none of coordinates"),
+    ("cap: no growth", "memory: none of coordinates", "lagging: no start"),
+    ("cap: no growth", "memory: none of coordinates", "weights: without displacement"),
+    (
+        "cap: no growth",
+        "memory: none of coordinates",
+        "lagging: no start",
+        "weights: without displacement",
+    ),
+)
+
+
+def switches() -> dict[str, Switch]:
+    """Every label and what it stands for; "" is the default."""
+    alone = singles()
+    together = {}
+    for labels in TOGETHER:
+        parts = [alone[label] for label in labels]
+        groups = tuple(group for group in GROUPS if all(group in part.groups for part in parts))
+        changes = tuple(change for part in parts for change in part.changes)
+        together[" + ".join(labels)] = Switch(changes, groups)
+    return {"": Switch((), EVERYWHERE), **alone, **together}
