@@ -69,7 +69,7 @@ def measure(solve: Solver, quick: bool) -> Finding:
     """``pfopt.torch.ParameterFreeSGD`` as a user would call it: no option but the number of steps."""
     del solve
     tasks, missing = load_tasks(["iris", "wine"] if quick else list(README))
-    found = {task.name: accuracies(task, 2 if quick else 10) for task in tasks}
+    found = {task.name: accuracies(task, 1 if quick else 10) for task in tasks}
     texts = []
     for name, values in found.items():
         ours, *others = ((method, v.mean(), standard_error(v)) for method, v in values.items())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -19,15 +18,6 @@ from experiments.unseen.table import conclusions, summary
 
 EXACT = ("gcn", "rosenbrock", "gaussian_process")  # no batches
 FROM_ZERO = ("logistic_ctr", "poisson", "poisson_mild", "posterior")
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """As in a run; models this small are far slower on more."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def weights_and_gradients(name: str, seed: int = 0) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
