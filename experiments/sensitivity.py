@@ -62,7 +62,6 @@ def variants() -> dict[str, Any]:
         **_constant("coordinate_tracking"),
         **_constant("lag"),
         **_constant("memory"),
-        **_constant("coordinate_memory"),
         **_constant("latest_gamma"),
         **_number(averaging, "NEARLY_EXACT"),
         **_number(averaging, "ROUNDING"),

@@ -1,153 +1,100 @@
-"""The practical plan in literal numpy: documentation to read beside ``core``, and an oracle that tests compare with.
+"""The practical plan in literal numpy: to read beside ``core``, and an oracle that tests compare with.
 
-Slow and without options: one array, gradients alone, a known horizon. The numbers are those of ``core.main_run``.
+One array, gradients alone, a known horizon; arguments are not checked. Numbers are those of ``core.main_run``.
 """
+# pyright: reportPossiblyUnboundVariable=false, reportOptionalMemberAccess=false, reportOperatorIssue=false
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections import namedtuple
+from typing import Any
 
 import numpy as np
 
-
-class Probe(NamedTuple):
-    """A probe that has ended: step size eta·2^j, G = Σ‖g‖², r2 = max ‖x − x_0‖²; clean if all of it was finite."""
-
-    j: int
-    G: float
-    r2: float
-    clean: bool
+Probe = namedtuple("Probe", "j G r2 clean")  # step size eta·2^j, Σ‖g‖², max ‖x − x_0‖², all of it finite
 
 
-def practical(gradient: Callable[[np.ndarray], Any], x0: np.ndarray, total_steps: int) -> np.ndarray:
-    """Spend ``total_steps`` gradients from x0 and return the average, as ``pfopt.minimize(…).x``; float64, unchecked."""
+def practical(gradient: Any, x0: np.ndarray, total_steps: int) -> np.ndarray:
+    """Spend ``total_steps`` gradients from x0 and return the average: what ``pfopt.minimize`` finds, in float64."""
     x0 = np.array(x0, float)
     pending = [np.asarray(gradient(x0.copy()))]
     if not pending[0].any():
         return x0
-
-    def ask(x: np.ndarray) -> np.ndarray:
-        return pending.pop() if pending else np.asarray(gradient(x.copy()))
-
+    ask = lambda x: pending.pop() if pending else np.asarray(gradient(x.copy()))  # noqa: E731
     with np.errstate(all="ignore"):
-        return _main_run(ask, x0, total_steps, *_search(ask, x0, total_steps))
+        return _main_run(ask, x0, *_search(ask, x0, total_steps))
 
 
-def _search(ask: Any, x0: np.ndarray, B: int) -> tuple[Any, ...]:
-    shortest = T = int(np.clip(B // 200, np.clip(B // 16, 4, 16), 64))
-    eta = lo = hi = sigma2 = None
-    stage, k, j, spent = "start", 2, 0, 0
-    while True:
-        eta, probe = _probe(ask, x0, eta, j, T)
-        spent, N, selected, ended = spent + T, T, (eta, lo, hi), False
-        accepted = probe.clean and 0 < probe.G and (2.0**j * eta) ** 2 * 1.5 * probe.G <= probe.r2
-        noise = stage == "lower" and not accepted and probe.clean and hi.clean and 2 * probe.G >= hi.G
-        if probe.G > 0 and stage == "start":
-            variance = (T * probe.G - probe.r2 / (2.0**j * eta) ** 2) / (T * (T - 1))
-            exact = probe.clean and variance <= 0.01 * probe.G / T
-            sigma2 = max(variance, 1e-6 * probe.G / T) if exact else None
-        if probe.G > 0 and noise:  # longer probes; from the guess, or from the middle of what is left
-            T, restart = 4 * T, j == -4
-            k, j, hi = (k // 2 if j == -(2**k) else k), (j + hi.j) // 2, hi._replace(G=4 * hi.G)
-            if restart:
-                stage, k, j, lo, hi = "start", 2, 0, None, None
-        elif probe.G > 0:
-            lo, hi = (probe, hi) if accepted else (lo, probe)
-            selected = eta, lo, hi
-            if stage == "start":
-                stage, j = ("raise", 4) if accepted else ("lower", -4)
-            elif (stage == "raise" and accepted) or (stage == "lower" and not accepted):
-                if k < 8:
-                    k, j = 2 * k, (1 if accepted else -1) * 2 ** (2 * k)
-                elif accepted:
-                    ended = True
-                else:
-                    stage, k, j, eta, lo, hi = "start", 2, 0, 2.0**j * eta, None, None
-            elif hi.j - lo.j > 1:
-                stage, j = "bisect", (lo.j + hi.j) // 2
-            else:
-                ended = True
-        if ended or spent + T > B * (0.25 if T == shortest else 0.125):
-            return *selected, sigma2, N, B - spent
-
-
-def _probe(ask: Any, x0: np.ndarray, eta: float | None, j: int, T: int) -> tuple[Any, Probe]:
+def _probe(ask: Any, x0: Any, eta: Any, j: int, T: int) -> tuple[Any, Probe]:
     x, G, r2, bad, frozen = x0, 0.0, 0.0, 0, False
     for _ in range(T):
-        g = ask(x)
-        sq = np.sum(g**2)
+        sq = np.sum((g := ask(x)) ** 2)
         if eta is None and 0 < sq < np.inf:
             eta = 2.0**-8 * np.sqrt((np.sum(x0**2) or 1.0) / sq)
         bad = 0 if np.isfinite(sq) else bad + 1
-        frozen = frozen or bad >= 2
-        if not (frozen or bad):
+        if not (frozen := frozen or bad >= 2) and not bad:
             new, G = x - 2.0**j * eta * g, G + sq
-            frozen = not np.isfinite(np.sum((new - x0) ** 2))
-            x, r2 = (x, r2) if frozen else (new, max(r2, np.sum((new - x0) ** 2)))
+            if not (frozen := not np.isfinite(np.sum((new - x0) ** 2))):
+                x, r2 = new, max(r2, np.sum((new - x0) ** 2))
     return eta, Probe(j, G, r2, not (frozen or bad))
 
 
-def _main_run(
-    ask: Any, x0: np.ndarray, B: int, eta: Any, lo: Any, hi: Any, sigma2: Any, N: int, T: int
-) -> Any:
-    eta, gamma, bad, kink, overflow = eta or 0.0, 0.5, 0, sigma2 is not None, False
-    cap = eta * 2.0 ** (lo.j + (2 if hi else 64) if lo else (hi.j if hi else 0) + 64)
-    r0_sq = lo.r2 if lo else hi.r2 if hi else 0.0
-    z = average = x0
-    n, S, m, latest, m_i, r2, A, d2, d2m, halved, start = 0, 0.0, 0.0, 0.0, 0 * x0, 0.0, 0.0, 0.0, 0.0, 1.0, 0
+def _search(ask: Any, x0: Any, B: int) -> tuple[Any, ...]:
+    shortest = T = int(np.clip(B // 200, np.clip(B // 16, 4, 16), 64))
+    eta, lo, hi, sigma2, stage, k, j, spent, ended = None, None, None, None, "start", 2, 0, 0, False
+    while True:
+        eta, probe = _probe(ask, x0, eta, j, N := T)
+        spent, selected = spent + T, (eta, lo, hi)
+        accepted = probe.clean and probe.G > 0 and (2.0**j * eta) ** 2 * 1.5 * probe.G <= probe.r2
+        noise = stage == "lower" and not accepted and probe.clean and hi.clean and 2 * probe.G >= hi.G
+        if probe.G > 0 and stage == "start":  # are gradients nearly exact?
+            variance, mean = (T * probe.G - probe.r2 / (2.0**j * eta) ** 2) / (T * (T - 1)), probe.G / T
+            sigma2 = max(variance, 1e-6 * mean) if probe.clean and variance <= 0.01 * mean else None
+        if probe.G > 0 and noise:  # longer probes: from the guess, or from the middle of what is left
+            T, hi = 4 * T, hi._replace(G=4 * hi.G)
+            below = stage, k // 2 if j == -(2**k) else k, (j + hi.j) // 2, hi
+            stage, k, j, hi = ("start", 2, 0, None) if j == -4 else below
+        elif probe.G > 0:  # otherwise the probe is run again
+            lo, hi = (probe, hi) if accepted else (lo, probe)
+            selected, widens = (eta, lo, hi), stage == ("raise" if accepted else "lower")
+            if stage == "start":
+                stage, j = ("raise", 4) if accepted else ("lower", -4)
+            elif widens and k == 8 and not accepted:  # the guess itself comes down
+                stage, k, j, eta, lo, hi = "start", 2, 0, 2.0**j * eta, None, None
+            elif widens and k < 8:
+                k, j = 2 * k, (1 if accepted else -1) * 2 ** (2 * k)
+            elif not (ended := widens or hi.j - lo.j <= 1):
+                stage, j = "bisect", (lo.j + hi.j) // 2
+        if ended or spent + T > B * (0.25 if shortest == T else 0.125):
+            return *selected, sigma2, N, B - spent
+
+
+def _main_run(ask: Any, x0: Any, eta: Any, lo: Any, hi: Any, sigma2: Any, N: int, T: int) -> Any:
+    cap = lo.j + (2 if hi else 64) if lo else (hi.j if hi else 0) + 64
+    r0_sq, first = (lo or hi or Probe(0, 0, 0, 0)).r2, 2.0**-8 * np.sqrt(np.sum(x0**2) or 1.0)
+    halved, restart, m_i, tiny = 1.0, True, 0 * x0, np.finfo(float).tiny
     for t in range(T):
-        beta = 2 / 3 + (0.9 - 2 / 3) * np.clip((t / T - 1) / 0.2 + 1, 0, 1)  # 8
-        g = ask(z + beta * (average - z))
+        if restart:
+            z, average, start, kink, restart = x0, x0, t, sigma2 is not None, False
+            n = S = m = latest = A = r2 = d2 = d2m = bad = 0
+        g = ask(z + (2 / 3 + (0.9 - 2 / 3) * np.clip((t / T - 1) / 0.2 + 1, 0, 1)) * (average - z))
         sq = np.sum(g**2)
-        burst = np.isfinite(sq) and n >= 20 and sq > 2000 * S / n and r2 > 0  # 1
-        bad = 0 if np.isfinite(sq) else bad + (r2 > 0)
-        if burst or overflow or bad >= 4:
-            z = average = x0
-            n, S, m, latest, r2, A, d2, d2m, halved, start = (
-                0,
-                0.0,
-                0.0,
-                0.0,
-                0.0,
-                0.0,
-                0.0,
-                0.0,
-                halved / 2,
-                t + 1,
-            )
-            bad, overflow, kink = 0, False, sigma2 is not None
-            continue
-        if not np.isfinite(sq):
-            n += 1
-            continue
-        if not eta:  # no probe met a gradient that fixes it
-            eta = 2.0**-8 * np.sqrt((np.sum(x0**2) or 1.0) / sq)
-            cap = eta * 2.0**64
+        bad = 0 if np.isfinite(sq) else bad + (r2 > 0)  # 1
+        if bad >= 4 or not np.isfinite(r2) or (n >= 20 and r2 > 0 and 2000 * S / n < sq < np.inf):
+            restart, halved = True, halved / 2
         n += 1
-        w3, w8 = 4 / (n + 3), 9 / (n + 8)  # 2
-        S, m, latest, m_i = S + sq, m + w3 * (sq - m), latest + w8 * (sq - latest), m_i + w3 * (g**2 - m_i)
-        forgotten = S / (n * m or 1.0)
-        first_sq = halved**2 * (r0_sq or eta**2 * sq)  # 3
-        r_sq = max(first_sq, r2)
-        track = np.sqrt(r_sq / (n * m or 1.0))  # 4
-        certified = track / np.sqrt(1.5 * max(0.3 * forgotten, 1.0))
-        c = cap * halved**2
-        step = min(1.25 * track, max(min(certified, c * (n - 1) / N), c))
-        kink = kink and latest > sigma2  # 6
-        delta = 1 - (n - 1) / (T - start) if kink else 1.0
-        m_safe = np.maximum(m_i, np.finfo(float).tiny)  # 5
-        r_i_sq = np.maximum((z - x0) ** 2, np.maximum(first_sq, 4 * np.minimum(d2, d2m / m_safe)) / x0.size)
-        own = delta * 0.5 / np.sqrt(n) * np.sqrt(r_i_sq / (max(0.3 * forgotten, 1.0) * m_safe))
-        step = max(delta * step, np.finfo(float).tiny)
-        steps = np.clip(own, step, 2.0**40 * step)
-        new = z - steps * g  # 7
-        d = new - x0
-        overflow = not np.isfinite(np.sum(d**2 / steps) * step)
-        z = np.where(d**2 / steps < np.inf, new, z)
-        if not overflow:  # 9
-            r2, d2, d2m = max(r2, np.sum(d**2 / steps) * step), np.sum(d**2), np.sum(d**2 * m_i)
-        metric_sq = np.sum(steps * g**2) / step
-        m += w3 * (metric_sq - sq) if np.isfinite(metric_sq) else 0.0
-        a = min(r_sq / (delta * latest or 1.0) * n ** (gamma - 1), 2.0**-32 * np.finfo(float).max)  # 8
-        A += a
-        average = average + max(a / A if A > 0 else 1.0, gamma / (n - 1 + gamma)) * (z - average)
-    return average
+        if restart or not np.isfinite(sq):
+            continue
+        eta, S, w = eta or first / np.sqrt(sq), S + sq, 4 / (n + 3)  # 2
+        m, m_i, latest = m + w * (sq - m), m_i + w * (g**2 - m_i), latest + 9 / (n + 8) * (sq - latest)
+        near_sq, sum_sq, mi = halved**2 * (r0_sq or eta**2 * sq), n * m or 1.0, np.maximum(m_i, tiny)  # 3
+        r_sq = max(near_sq, r2)
+        track, k, c = np.sqrt(r_sq / sum_sq), max(0.3 * S / sum_sq, 1.0), eta * 2.0**cap * halved**2  # 4
+        delta = 1 - (n - 1) / (T - start) if (kink := kink and latest > sigma2) else 1.0  # 6
+        eta_t = max(delta * min(1.25 * track, max(min(track / np.sqrt(1.5 * k), c * (n - 1) / N), c)), tiny)
+        r_i_sq = np.maximum((z - x0) ** 2, np.maximum(near_sq, 4 * np.minimum(d2, d2m / mi)) / x0.size)  # 5
+        steps = np.clip(delta * 0.5 / np.sqrt(n) * np.sqrt(r_i_sq / (k * mi)), eta_t, 2.0**40 * eta_t)
+        z, d = np.where((z - steps * g - x0) ** 2 / steps < np.inf, z - steps * g, z), z - steps * g - x0  # 7
+        A += (a := min(r_sq / (delta * latest or 1.0) * n**-0.5, 2.0**-32 * np.finfo(float).max))  # 8
+        average = average + max(a / A if A > 0 else 1.0, 0.5 / (n - 0.5)) * (z - average)
+        r2, d2, d2m = max(r2, np.sum(d**2 / steps) * eta_t), np.sum(d**2), np.sum(d**2 * m_i)  # 9
+        m += w * (metric_sq - sq) if np.isfinite(metric_sq := np.sum(steps * g**2) / eta_t) else 0.0
+    return x0 if restart else average

@@ -115,6 +115,11 @@ def _rounding_as_noise(own: Any, run: Any, step_size: Any) -> Any:
     return known, averaging.ROUNDING * whole(run.grad_sq_sum) / real(run.step, run.weight_sum)
 
 
+def _forgetful_bound(own: Any, constants: Any, tracks: Any, sum_growth: Any, *args: Any) -> Any:
+    """The bound beyond the cap by a certificate that remembers no sum of gradients."""
+    return own(constants, tracks, zeros_like(sum_growth), *args)
+
+
 def _seldom_recorded(own: Any, run: Any, *args: Any) -> Any:
     """The record of a move, whose sums over displacements stay as they were at most gradients of the main run."""
     after, kept = own(run, *args)
@@ -162,10 +167,10 @@ def singles() -> dict[str, Switch]:
         "lagging: no start": Switch((no_start,), PLAIN),
         "lagging: no floor at all": Switch((no_floor, no_start), PLAIN),
         "metric: plain": Switch(own_metric, PLAIN),
-        "memory: none of the whole": Switch((Constant("memory", 0.0),), EVERYWHERE),
-        "memory: none of coordinates": Switch((Constant("coordinate_memory", 0.0),), PLAIN),
-        "memory: none": Switch((Constant("memory", 0.0), Constant("coordinate_memory", 0.0)), PLAIN),
-        "memory: all": Switch((Constant("memory", 1.0), Constant("coordinate_memory", 1.0)), EVERYWHERE),
+        "memory: none of the whole": Switch((Function(step_size, "bound", _forgetful_bound),), EVERYWHERE),
+        "memory: none of coordinates": Switch((_coordinate_steps(sum_growth=1.0),), PLAIN),
+        "memory: none": Switch((Constant("memory", 0.0),), PLAIN),
+        "memory: all": Switch((Constant("memory", 1.0),), EVERYWHERE),
         "cap: none": Switch((Constant("cap", NO_CAP),), EVERYWHERE),
         "cap: no growth": Switch(
             (Function(step_size, "bound", lambda own, c, tracks, growth, cap, *_: cap + zeros_like(tracks)),),

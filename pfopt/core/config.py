@@ -18,8 +18,9 @@ class Constants(NamedTuple):
     scope_tracking: float = 1.0  # c of one group or tensor
     coordinate_tracking: float = 0.5  # c of one coordinate
     lag: float = 2.0  # a coordinate counts as this many times as far as the others have come, at least
-    memory: float = 0.3  # share of the whole sum of ‖g‖² that a certificate beyond the cap must count
-    coordinate_memory: float = 0.3  # the same for coordinates' steps
+    memory: float = (
+        0.3  # share of all ‖g‖² that a certificate beyond the cap, and coordinates' steps, must count
+    )
     mean_gamma: float = 3.0  # polynomial weight of m, the mean ‖g‖² that the step divides by
     latest_gamma: float = 8.0  # polynomial weight of l, the mean ‖g‖² that the average's weights divide by
     average_gamma: float = 0.5  # polynomial weight of the returned average
@@ -30,9 +31,7 @@ class Constants(NamedTuple):
 
 
 PRACTICAL = Constants()
-AROUND_BASE = PRACTICAL._replace(
-    cap=0, head_start=0.1
-)  # a base that averages gradients shows less noise than it makes
+AROUND_BASE = PRACTICAL._replace(cap=0, head_start=0.1)  # it hides some of the noise that it makes
 ALGORITHM_1 = PRACTICAL._replace(alpha=3.0, first_step=2.0**-20)  # 3 minimises the constant of Proposition 1
 PLAIN_AVERAGE_GAMMA = 3.0  # of an average that gradients are not taken near
 

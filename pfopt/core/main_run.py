@@ -123,7 +123,7 @@ def take_gradient(
         coordinate_rule=CoordinateRule(
             square_weight=mean_weight(constants.mean_gamma, n) * fault.taken,
             count=n,
-            sum_growth=at_least(constants.coordinate_memory * whole(forgotten), 1.0),
+            sum_growth=at_least(constants.memory * whole(forgotten), 1.0),
             initial_distance_sq=whole(initial_sq),
             displacement_sq=following.displacement_sq,
             displacement_product=following.displacement_product,
