@@ -6,21 +6,17 @@ from pfopt.core.certificate import RANGES
 
 
 class Constants(NamedTuple):
-    """The numbers of the practical plan; docs/constants.md says what each one trades and what halving it costs."""
+    """The numbers of the practical plan; ``main_run`` says where each one stands in the rule."""
 
     alpha: float = 1.5  # damping of the certificate; at 3 a short probe does not see past its noise
-    first_step: float = (
-        2.0**-8
-    )  # the guess to test first, in units of ‖x_0‖/‖g_0‖, or of 1/‖g_0‖ at the origin
+    first_step: float = 2.0**-8  # the guess to test first, in units of ‖x_0‖/‖g_0‖, or 1/‖g_0‖ at the origin
     cap: int = 2  # doublings above the selected step size that need no certificate
     head_start: float = 1.0  # share of the selected probe's distance that the main run starts with
     tracking: float = 1.25  # c of the whole: the step is at most c r/sqrt(n m)
     scope_tracking: float = 1.0  # c of one group or tensor
     coordinate_tracking: float = 0.5  # c of one coordinate
     lag: float = 2.0  # a coordinate counts as this many times as far as the others have come, at least
-    memory: float = (
-        0.3  # share of all ‖g‖² that a certificate beyond the cap, and coordinates' steps, must count
-    )
+    memory: float = 0.3  # share of Σ‖g‖² that a certificate beyond the cap and coordinates' steps must count
     mean_gamma: float = 3.0  # polynomial weight of m, the mean ‖g‖² that the step divides by
     latest_gamma: float = 8.0  # polynomial weight of l, the mean ‖g‖² that the average's weights divide by
     average_gamma: float = 0.5  # polynomial weight of the returned average
