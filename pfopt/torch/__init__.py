@@ -1,6 +1,6 @@
 """Parameter-free optimizers for torch."""
 
-from pfopt.search.state import ProbeRecord as ProbeRecord
-from pfopt.search.state import Status as Status
-from pfopt.torch.optimizer import ParameterFreeSGD as ParameterFreeSGD
+from pfopt.status import ProbeRecord as ProbeRecord
+from pfopt.status import Status as Status
+from pfopt.torch.sgd import ParameterFreeSGD as ParameterFreeSGD
 from pfopt.torch.wrapper import ParameterFree as ParameterFree

@@ -1,20 +1,24 @@
-"""``ParameterFree``: the search around any other optimizer of torch.
+"""``ParameterFree``: another optimizer of torch makes the directions that move the parameters.
 
-The base turns gradients into directions; from there on it is ``ParameterFreeSGD`` that moves. A direction is read
-off the base's own step at a power-of-two learning rate so large that the parameters cost it no digits.
+A direction is read off the base's own step at a power-of-two learning rate so large that the parameters cost it no
+digits.
 """
 
 import copy
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import Module
 from torch.optim import LBFGS, Optimizer
 
-from pfopt.torch import kernels, runs
-from pfopt.torch.optimizer import ParameterFreeSGD
+from pfopt.core.arrays import Flag
+from pfopt.core.records import Phase, Transition
+from pfopt.options import PlanLike
+from pfopt.torch import ops
+from pfopt.torch.base import ParameterFreeOptimizer
+from pfopt.torch.state import Memory
 
 UNIT = {torch.float16: 1.0}  # learning rate at which a direction is read off; float16 ends at 65504
 WIDE_UNIT = 2.0**20
@@ -22,29 +26,28 @@ WIDE_UNIT = 2.0**20
 BaseState = dict[Tensor, dict[str, Any]]
 
 
-class ParameterFree(ParameterFreeSGD):
-    """Any ``torch.optim`` optimizer with a learning rate that is searched.
+class ParameterFree(ParameterFreeOptimizer):
+    """Any ``torch.optim`` optimizer, with a learning rate that is searched.
 
-    What the base's step makes of a gradient takes the gradient's place in ``ParameterFreeSGD``: in the probes,
-    in the certificate and in the long run. Its state begins anew at every restart from the anchor. Directions
-    are measured by their products with the gradients, see ``pfopt/torch/pairing.py``.
+    What the base's step makes of a gradient moves the parameters, where in ``ParameterFreeSGD`` the gradient does: in
+    the probes, in the certificate and in the main run. Its state begins anew at every restart from the anchor.
+    Norms and distances are those of the base's own metric, measured by products of directions with gradients.
 
     Args:
         base: an optimizer whose step is proportional to its ``lr``, such as ``torch.optim.AdamW(params)``; of its
-            learning rates only the groups' ratio counts. Its weight decay and ``maximize`` stay its own.
-        total_steps, plan, schedule, momentum, nesterov, average, scope, foreach, buffers: as in
-            ``ParameterFreeSGD``; momentum acts on the directions, in the long run only, and no coordinate has a
-            step size of its own: the base has scaled it.
+            learning rates only the groups' ratio counts. Its weight decay, momentum and ``maximize`` stay its own.
+        total_steps, plan, foreach, fused, buffers: as in ``ParameterFreeSGD``, but no coordinate has a step size of its
+            own: the base has scaled it.
 
     Raises:
         TypeError, ValueError: an argument is wrong; the message names it, what is allowed and what came.
+        RuntimeError: ``fused=True``, and ``torch.compile`` does not work here.
 
     Note:
         Call ``step()``, ``zero_grad()``, ``state_dict()`` and learning-rate schedulers on this object; the base is
-        stepped by it and by nobody else. The long run takes its gradients at the iterates, its step decays
-        linearly, and the last iterate is returned; where the horizon is unknown, the average with gamma = 3. Its
-        cap is the step size found, not four times that: a base that averages gradients shows the search less
-        noise than it makes.
+        stepped by it and by nobody else. The main run takes its gradients at the iterates, its steps decay linearly,
+        and the last iterate is returned; where the horizon is unknown, the average. Its cap is the step size found, not
+        four times that: a base that averages gradients shows the search less noise than it makes.
 
     Example:
         >>> import torch, pfopt.torch
@@ -57,37 +60,34 @@ class ParameterFree(ParameterFreeSGD):
     def __init__(
         self,
         base: Optimizer,
-        total_steps: int | None,
+        total_steps: int | None = None,
         *,
-        plan: str = "train",
-        schedule: str = "linear",
-        momentum: float = 0.0,
-        nesterov: bool = False,
-        average: str | float = "auto",
-        scope: str = "auto",
+        plan: PlanLike = "practical",
         foreach: bool | None = None,
-        buffers: Iterable[Tensor] | None = None,
+        fused: bool | None = None,
+        buffers: Module | Iterable[Tensor] | None = None,
     ) -> None:
         rates = _rates(base)
-        largest = max(rates)
         self.base = base
         self._anchor_state: BaseState = _copied(base.state)
-        self._gradients: dict[Tensor, Tensor] = {}
+        self._directions: dict[Tensor, list[Tensor]] = {}
         groups = [
-            {"params": group["params"], "lr": rate / largest}
+            {"params": group["params"], "lr": rate / max(rates)}
             for group, rate in zip(base.param_groups, rates, strict=True)
         ]
         super().__init__(
             groups,
             total_steps,
-            plan=plan,
-            schedule=schedule,
-            momentum=momentum,
-            nesterov=nesterov,
-            average=average,
-            scope=scope,
+            plan,
+            buffers,
+            lr=1.0,
+            momentum=0.0,
+            nesterov=False,
+            weight_decay=0.0,
+            maximize=False,
             foreach=foreach,
-            buffers=buffers,
+            fused=fused,
+            capturable=False,
         )
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
@@ -102,7 +102,7 @@ class ParameterFree(ParameterFreeSGD):
                 raise
 
     def __getstate__(self) -> dict[str, Any]:
-        own = {"base": self.base, "_anchor_state": self._anchor_state, "_gradients": {}}
+        own = {"base": self.base, "_anchor_state": self._anchor_state, "_directions": {}}
         return {**super().__getstate__(), **own}
 
     def state_dict(self) -> dict[str, Any]:
@@ -132,64 +132,65 @@ class ParameterFree(ParameterFreeSGD):
         super().load_state_dict(own)
         self.base.load_state_dict(state_dict["base"])
         params = list(_params(self.base))
-        saved = {params[place]: state for place, state in state_dict["base_anchor"].items()}
-        self._anchor_state = _copied(saved)
+        at_anchor = {params[place]: state for place, state in state_dict["base_anchor"].items()}
+        self._anchor_state = _copied(at_anchor)
 
-    def _take(self, search: dict[str, Any], value: Tensor | float | None) -> None:
+    # ---------------------------------------------------------------- inside
+
+    def _take(self, memory: Memory, loss: Tensor | float | None) -> tuple[Flag, Transition | None]:
         if len(self.base.param_groups) != len(self.param_groups):
             raise ValueError(
                 "base must have the groups of this optimizer: add new ones here, not to the base"
             )
-        stage, cuts = search["state"]["stage"], search["run"]["cuts"].clone()
-        if value is not None and self.base.param_groups[0].get("maximize"):
-            value = -value
-        with self._directed(search):
-            super()._take(search, value)
-        if search["calls"]:
-            self._renew(search["run"]["cuts"] > cuts)
-            return
-        if search["state"]["stage"] > stage:
-            self._anchor_state = _copied(self.base.state)
-        self.base.state.clear()
-        self.base.state.update(_copied(self._anchor_state))
-
-    def _work(self, search: dict[str, Any]) -> runs.Work:
-        work = super()._work(search)
-        return runs.paired(work, self._bundles(self._gradients.get)) if self._gradients else work
-
-    @contextmanager
-    def _directed(self, search: dict[str, Any]) -> Iterator[None]:
-        """Put the base's directions where the gradients are, and the gradients back afterwards.
-
-        The base never sees what is not finite; its direction is then NaN, and zero where the gradient is.
-        """
-        like = search["initial_step"]
-        params = [param for param in _params(self) if param.grad is not None]
-        grads = [param.grad for param in params if param.grad is not None]
-        raw_sq = torch.stack([kernels.raw_norms_sq(bundle, like).sum() for bundle in self._bundles()]).sum()
-        good = torch.isfinite(raw_sq)
-        for param, grad in zip(params, grads, strict=True):
-            if not grad.is_sparse:
-                param.grad = torch.where(good.to(grad.device), grad, 0)
-        moves = self._moves(params)
-        begun = (raw_sq != 0) | (like != 0)
-        factor = torch.where(good, begun.to(like), torch.nan)
-        directions = [move * factor.to(move.device, _real(move.dtype)) for move in moves]
-        ascending = {p for group in self.base.param_groups if group.get("maximize") for p in group["params"]}
-        self._gradients = {
-            param: -kernels.dense(grad) if param in ascending else kernels.dense(grad)
-            for param, grad in zip(params, grads, strict=True)
-        }
-        for param, direction in zip(params, directions, strict=True):
-            param.grad = direction
+        if loss is not None and self.base.param_groups[0].get("maximize"):
+            loss = -loss
+        self._directions = self._step_base(memory)
         try:
-            yield
+            restart, transition = super()._take(memory, loss)
         finally:
-            self._gradients = {}
-            for param, grad in zip(params, grads, strict=True):
-                param.grad = grad
+            self._directions = {}
+        if transition is None:
+            self._renew_base(restart)
+        elif memory.phase != Phase.DONE:
+            if transition.reanchor:
+                self._anchor_state = _copied(self.base.state)
+            self._renew_base(True)
+        return restart, transition
 
-    def _moves(self, params: list[Tensor]) -> list[Tensor]:
+    def _gradients_of(self, param: Tensor) -> list[Tensor]:
+        return self._directions.get(param, [])
+
+    def _step_base(self, memory: Memory) -> dict[Tensor, list[Tensor]]:
+        """The gradient of what is minimised, and what the base makes of it; the parameters stay where they are.
+
+        The base never sees what is not finite; its direction is then NaN, and zero before the first gradient that is
+        not zero.
+        """
+        like = memory.like
+        params = [param for param in _params(self) if param.grad is not None]
+        gradients = [param.grad for param in params if param.grad is not None]
+        raw = self._bundles(super()._gradients_of)
+        raw_sq = torch.stack([bundle.norms_sq(like).sum().to(like) for bundle in raw]).sum()
+        finite, begun = torch.isfinite(raw_sq), (raw_sq != 0) | memory.controller.state.has_initial_step
+        for param, gradient in zip(params, gradients, strict=True):
+            if not gradient.is_sparse:
+                param.grad = torch.where(finite.to(gradient.device), gradient, 0)
+        try:
+            moves = self._base_moves(params)
+        finally:
+            for param, gradient in zip(params, gradients, strict=True):
+                param.grad = gradient
+        factor = torch.where(finite, begun.to(like), torch.nan)
+        ascending = {p for group in self.base.param_groups if group.get("maximize") for p in group["params"]}
+        return {
+            param: [
+                -ops.dense(gradient) if param in ascending else ops.dense(gradient),
+                move * factor.to(ops.as_real(move)),
+            ]
+            for param, gradient, move in zip(params, gradients, moves, strict=True)
+        }
+
+    def _base_moves(self, params: list[Tensor]) -> list[Tensor]:
         """What the base's step takes off the parameters at learning rate 1; they stay where they are."""
         before = [param.detach().clone() for param in params]
         rates = [group["lr"] for group in self.base.param_groups]
@@ -205,14 +206,18 @@ class ParameterFree(ParameterFreeSGD):
             for param, old in zip(params, before, strict=True):
                 param.copy_(old)
 
-    def _renew(self, exploded: Tensor) -> None:
-        """Put the base's state back where the long run has just begun anew; decided on the device."""
+    def _renew_base(self, restart: Flag) -> None:
+        """Give the base the state that it had at the anchor, where the run begins anew there."""
+        if not isinstance(restart, Tensor):
+            if restart:
+                self.base.state.clear()
+                self.base.state.update(_copied(self._anchor_state))
+            return
         for param, state in self.base.state.items():
             at_anchor = self._anchor_state.get(param, {})
-            for name, value in state.items():
-                if isinstance(value, Tensor):
-                    old = at_anchor.get(name, torch.zeros_like(value))
-                    value.copy_(torch.where(exploded.to(value.device), old, value))
+            tensors = {name: value for name, value in state.items() if isinstance(value, Tensor)}
+            olds = [at_anchor.get(name, torch.zeros_like(value)) for name, value in tensors.items()]
+            ops.copy_where(restart, olds, list(tensors.values()))
 
 
 def _params(optimizer: Optimizer) -> Iterator[Tensor]:
@@ -224,7 +229,7 @@ def _rates(base: Any) -> list[float]:
     """The groups' learning rates, or what is wrong with the base."""
     if not isinstance(base, Optimizer):
         raise TypeError(f"base must be a torch.optim.Optimizer, got {type(base).__name__}")
-    if isinstance(base, (LBFGS, ParameterFreeSGD)):
+    if isinstance(base, (LBFGS, ParameterFreeOptimizer)):
         raise TypeError(f"base must take one gradient a step at a learning rate, got {type(base).__name__}")
     rates = [float(group.get("lr", 0.0)) for group in base.param_groups]
     if not max(rates) > 0:
@@ -234,12 +239,4 @@ def _rates(base: Any) -> list[float]:
 
 def _copied(states: Any) -> BaseState:
     """A copy that shares nothing with the base's states but the parameters."""
-    return {param: {name: _clone(value) for name, value in state.items()} for param, state in states.items()}
-
-
-def _clone(value: Any) -> Any:
-    return value.detach().clone() if isinstance(value, Tensor) else copy.deepcopy(value)
-
-
-def _real(dtype: torch.dtype) -> torch.dtype:
-    return dtype.to_real() if dtype.is_complex else dtype
+    return {param: copy.deepcopy(state) for param, state in states.items()}

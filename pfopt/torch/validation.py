@@ -1,4 +1,7 @@
-"""Checks of what a caller passes in: each message names the argument, what is allowed and what came."""
+"""Checks of what only the torch front end takes; ``pfopt.options`` has those that all front ends share.
+
+Every message names the argument, what is allowed and what came.
+"""
 
 from collections.abc import Iterable
 from functools import cache
@@ -7,47 +10,27 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import Module
 from torch.nn.parameter import is_lazy
 
-from pfopt.search import validate
-from pfopt.torch.scopes import SCOPES
+from pfopt import options
 
 PER_GROUP = ("lr", "momentum", "nesterov", "weight_decay")
 
 
-def options(defaults: dict[str, Any]) -> None:
-    """The arguments that hold for all groups."""
-    plan, steps, scope, average = (defaults[name] for name in ("plan", "total_steps", "scope", "average"))
-    validate.one_of("plan", plan, ("train", "certified"))
-    validate.one_of("schedule", defaults["schedule"], ("linear", "constant"))
-    validate.one_of("scope", scope, SCOPES)
-    for name in ("nesterov", "maximize", "capturable"):
-        if not isinstance(defaults[name], bool):
-            raise TypeError(f"{name} must be True or False, got {defaults[name]!r}")
+def flags(defaults: dict[str, Any]) -> None:
+    """The switches that hold for all groups."""
+    for name in ("maximize", "capturable"):
+        options.flag(name, defaults[name])
     for name in ("foreach", "fused"):
         if not (defaults[name] is None or isinstance(defaults[name], bool)):
             raise TypeError(f"{name} must be True, False or None, got {defaults[name]!r}")
     if defaults["foreach"] and defaults["fused"]:
         raise ValueError("fused must not be True where foreach is, got foreach=True and fused=True")
-    if isinstance(average, str):
-        if average not in ("auto", "last"):
-            raise ValueError(f"average must be 'auto', 'last' or a number gamma >= 0, got {average!r}")
-    else:
-        validate.at_least_zero("average", average)
-    if plan == "certified":
-        if steps is None:
-            raise ValueError('total_steps must be an integer where plan="certified", got None')
-        momentum = defaults["momentum"]
-        if momentum or scope not in ("auto", "global") or average != "auto":
-            raise ValueError(
-                'plan="certified" is plain SGD: momentum must be 0, scope "auto" or "global" and average '
-                '"auto", '
-                f"got momentum={momentum!r}, scope={scope!r}, average={average!r}"
-            )
 
 
 @cache
-def compiles(device: torch.device) -> None:
+def compiler(device: torch.device) -> None:
     """``torch.compile`` works on the device, with whatever compiler it needs."""
     try:
         torch.compile(torch.neg)(torch.ones(2, device=device))
@@ -59,7 +42,8 @@ def compiles(device: torch.device) -> None:
 
 def group(given: dict[str, Any], defaults: dict[str, Any]) -> None:
     """The hyper-parameters and parameters of one group; the options of the optimizer are not a group's."""
-    hyperparameters(given)
+    learning_rate(given["lr"])
+    options.hyperparameters(given["momentum"], given["nesterov"], given["weight_decay"])
     for name, value in defaults.items():
         if name not in PER_GROUP and given[name] != value:
             raise ValueError(
@@ -68,18 +52,13 @@ def group(given: dict[str, Any], defaults: dict[str, Any]) -> None:
     params(given["params"])
 
 
-def hyperparameters(given: dict[str, Any]) -> None:
-    """Lr, momentum, nesterov and weight_decay."""
-    lr = given["lr"]
+def learning_rate(lr: Any) -> None:
+    """A number, at least 0."""
     if isinstance(lr, Tensor):
         if lr.numel() != 1:
             raise ValueError(f"Tensor lr must be 1-element, got shape {tuple(lr.shape)}")
         raise ValueError(f"lr as a Tensor is not supported: lr must be a number, got {lr!r}")
-    validate.at_least_zero("lr", lr)
-    validate.fraction("momentum", given["momentum"])
-    validate.at_least_zero("weight_decay", given["weight_decay"])
-    if given["nesterov"] and given["momentum"] == 0:
-        raise ValueError(f"nesterov=True needs momentum greater than 0, got momentum={given['momentum']!r}")
+    options.at_least_zero("lr", lr)
 
 
 def params(given: Iterable[Tensor]) -> None:
@@ -91,9 +70,11 @@ def params(given: Iterable[Tensor]) -> None:
             raise ValueError(f"params must be finite, got NaN or infinity in parameter {index} of its group")
 
 
-def buffers(given: Iterable[Tensor] | None) -> list[Tensor]:
-    """The caller's buffers as a list."""
-    rule = "buffers must be an iterable of tensors such as model.buffers()"
+def buffers(given: Module | Iterable[Tensor] | None) -> Module | list[Tensor]:
+    """A module, of which the buffers are looked up whenever they are needed; or the caller's buffers as a list."""
+    rule = "buffers must be a module, or an iterable of tensors such as model.buffers()"
+    if isinstance(given, Module):
+        return given
     if isinstance(given, Tensor):
         raise TypeError(f"{rule}, got a single tensor")
     if not (given is None or isinstance(given, Iterable)):
@@ -107,7 +88,7 @@ def buffers(given: Iterable[Tensor] | None) -> list[Tensor]:
 
 def saved_buffers(saved: list[Tensor], own: list[Tensor]) -> None:
     """A checkpoint belongs to an optimizer with the same buffers."""
-    shapes, own_shapes = ([tuple(buffer.shape) for buffer in buffers] for buffers in (saved, own))
+    shapes, own_shapes = ([tuple(buffer.shape) for buffer in tensors] for tensors in (saved, own))
     if shapes != own_shapes:
         raise ValueError(
             f"buffers must be those of the optimizer that was saved, of shapes {shapes}, got {own_shapes}"
@@ -119,10 +100,6 @@ def saved_state(given: dict[str, Any], groups: list[dict[str, Any]]) -> None:
     if not all("total_steps" in group for group in given["param_groups"]):
         raise ValueError(
             "state_dict must be that of an optimizer of pfopt.torch: its groups have no total_steps"
-        )
-    if "base" in given:
-        raise ValueError(
-            "state_dict must be that of a ParameterFreeSGD, got one that holds the state of a base"
         )
     own = [param for group in groups for param in group["params"]]
     keys = [key for group in given["param_groups"] for key in group["params"]]  # places, or names

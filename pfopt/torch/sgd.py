@@ -1,0 +1,102 @@
+"""``ParameterFreeSGD``: the gradient moves the parameters."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from torch import Tensor
+from torch.nn import Module
+
+from pfopt.options import PlanLike
+from pfopt.torch.base import ParameterFreeOptimizer
+
+
+class ParameterFreeSGD(ParameterFreeOptimizer):
+    r"""SGD that finds its step size: no learning rate to tune, one run of ``total_steps`` gradients.
+
+    Plan ``"practical"`` spends a few per cent of the budget on short probes that bisect the largest certified step size
+    (Carmon & Hinder, "Making SGD Parameter-Free", COLT 2022), and the rest on one main run
+
+    .. math::
+        v_t = m v_{t-1} + (1-m) g_t, \qquad
+        z_{t+1} = z_t - \min\Big(\tfrac{c \max(r_0,\, \bar r_t)}{\sqrt{t\, m_t}},\, \eta_{\max}\Big) v_t
+
+    with :math:`\bar r_t` the largest displacement from the anchor, :math:`m_t` the mean of the recent
+    :math:`\|g\|^2`, and :math:`\eta_{\max}` four times the step size found, or more where the run certifies more. A
+    tensor or a single coordinate moves by a step size of its own where that is larger (``scope`` of
+    ``pfopt.Practical``). Gradients are taken at :math:`y_t = z_t + \beta_t (\bar x_t - z_t)`, which the parameters
+    hold, with :math:`\beta_t = \tfrac23`, and up to 0.9 in the end; the average :math:`\bar x_t` of the iterates is
+    returned: when the budget ends the parameters hold it. Plan ``"certified"`` is the paper's Algorithm 1 as it stands.
+
+    ``zero_grad(); loss.backward(); step()`` is all it takes. Where the loss is passed as well, ``step(loss=loss)`` or
+    ``step(closure)``, one that is not finite counts as a gradient that is not, and ``history()`` has the probes' mean
+    losses. No step size depends on them.
+
+    Args:
+        params: iterable of parameters, of ``(name, parameter)`` pairs or of dicts defining parameter groups.
+        total_steps: number of gradients that the whole method may use, at least 16 (plan "certified": 8). None, the
+            default, where it is unknown: the main run goes on without end, and ``averaged()`` has the point to deploy;
+            one whose steps decay has budgets that double instead, each from the last returned point.
+        plan: "practical", "certified", or a ``pfopt.Practical`` or ``pfopt.Certified`` with options.
+        lr: multiplier of the step size, >= 0, per group and schedulable. In the probes only the ratio of the groups'
+            values counts; leave it at 1 unless a group should move more slowly.
+        momentum: m in [0, 1), normalised, so that a step size means the same with and without it. The main run uses
+            it, the probes do not.
+        nesterov: Nesterov momentum; needs ``momentum > 0``.
+        weight_decay: L2 penalty, added to the gradient as in ``torch.optim.SGD``.
+        maximize: maximise the objective (and the loss) instead.
+        foreach: ``False`` handles tensors one by one; otherwise many at once.
+        fused: ``True`` moves large tensors of the main run by a kernel that ``torch.compile`` makes, at its first step,
+            which a CUDA graph must not capture; up to rounding the run is the same.
+        capturable: allow ``step()`` inside a CUDA graph during the main run; status() or eval() after the replays
+            brings the host up to date.
+        buffers: a module, or tensors such as ``model.buffers()``, put back whenever a probe restarts.
+
+    Raises:
+        TypeError, ValueError: an argument is wrong; the message names it, what is allowed and what came.
+        RuntimeError: ``fused=True``, and ``torch.compile`` does not work here.
+
+    Note:
+        The probes of the search try step sizes that are too large, and the losses and parameters that they meet can be
+        astronomical: averages of weights or losses, early stopping and the like begin with the main run, once
+        ``status().phase`` is no longer "search".
+
+        Gradients that are absent, or exactly zero before the first one that is not, spend nothing. A probe that meets
+        numbers that are not finite stands still for the rest of its steps, so that ``step()`` reads an accelerator only
+        at the last step of a run.
+
+    Example:
+        >>> import torch, pfopt.torch
+        >>> model = torch.nn.Linear(3, 1)
+        >>> opt = pfopt.torch.ParameterFreeSGD(model.parameters(), total_steps=1000)
+    """
+
+    def __init__(
+        self,
+        params: Any,
+        total_steps: int | None = None,
+        *,
+        plan: PlanLike = "practical",
+        lr: float = 1.0,
+        momentum: float = 0.0,
+        nesterov: bool = False,
+        weight_decay: float = 0.0,
+        maximize: bool = False,
+        foreach: bool | None = None,
+        fused: bool | None = None,
+        capturable: bool = False,
+        buffers: Module | Iterable[Tensor] | None = None,
+    ) -> None:
+        super().__init__(
+            params,
+            total_steps,
+            plan,
+            buffers,
+            lr=lr,
+            momentum=momentum,
+            nesterov=nesterov,
+            weight_decay=weight_decay,
+            maximize=maximize,
+            foreach=foreach,
+            fused=fused,
+            capturable=capturable,
+        )

@@ -1,0 +1,299 @@
+"""What the optimizer remembers between steps, and how torch saves it.
+
+``state[p]`` holds the tensors of one parameter: its anchor, the average, and what the plan needs beside them.
+``param_groups[0]["search"]`` is a ``Memory``, with the controller in it. In a ``state_dict`` it is a dictionary of
+numbers, lists and tensors, the same wherever the controller computes.
+
+Where all parameters are on CPUs, that is on numbers of the host. On an accelerator, or where ``step()`` may be
+captured, what changes from step to step is tensors on the parameters' device, written in place, and nothing waits.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from pfopt import options
+from pfopt.core import controller, preconditioned
+from pfopt.core import run as runs
+from pfopt.core.arrays import Real, Record, Vector, count_scopes, on_host
+from pfopt.core.config import Config
+from pfopt.core.preconditioned import Metric
+from pfopt.core.records import Bracket, Phase, Run, State
+from pfopt.options import Certified, Plan, Practical
+from pfopt.status import ProbeRecord
+from pfopt.torch import norms, ops
+
+Groups = list[dict[str, Any]]
+PLANS: dict[str, type[Plan]] = {"practical": Practical, "certified": Certified}
+
+
+# ---------------------------------------------------------------- what the caller chose
+
+
+class Setting(NamedTuple):
+    """What the caller chose."""
+
+    config: Config
+    scope: str  # of ``norms.Scopes``
+    by_coordinate: bool  # whether every coordinate has a step size of its own; a base has scaled them already
+
+
+def plan_to_dict(plan: Plan) -> dict[str, Any]:
+    """A plan as the parameter groups hold it, where torch saves it."""
+    return {"name": type(plan).__name__.lower(), **{k: _plain(v) for k, v in asdict(plan).items()}}
+
+
+@cache
+def setting(saved_plan: tuple[tuple[str, Any], ...], total_steps: int | None, based: bool) -> Setting:
+    """From the items of what ``plan_to_dict`` made, and what else there is to choose."""
+    fields = dict(saved_plan)
+    plan = PLANS[fields.pop("name")](**fields)
+    scope = plan.scope if isinstance(plan, Practical) else "global"
+    config = options.configure(plan, total_steps, based=based)
+    return Setting(config, scope, by_coordinate=scope == "auto" and not based)
+
+
+# ---------------------------------------------------------------- what is remembered of all parameters
+
+
+class Controller(NamedTuple):
+    """The records of the algorithm."""
+
+    state: State
+    run: Run
+    metric: Metric | None  # around a base
+    step_size: Real  # the last one taken
+
+
+@dataclass(repr=False)
+class Memory:
+    """What is remembered beside the tensors of the parameters."""
+
+    controller: Controller
+    buffers: list[Tensor]  # what is put back at restarts
+    device: torch.device | None = None  # where the controller computes; None: on numbers of the host
+    due: int = 0  # calls of step() until the end of the run is looked for
+    ratios: list[float] = field(default_factory=list)  # rho of every group since the run began, see norms.py
+    history: list[ProbeRecord] = field(default_factory=list)
+    deployed: str = ""  # the name of the state tensors that eval() has exchanged with the parameters
+    idle: int = 0  # steps after the returned point was delivered
+
+    def __repr__(self) -> str:
+        return f"<{self.phase.label}>"  # in the repr of the optimizer
+
+    @property
+    def phase(self) -> Phase:
+        """What the current run is for."""
+        return Phase(self.controller.state.phase)
+
+    @property
+    def like(self) -> Tensor:
+        """Dtype and device of what is measured, shape=()."""
+        return _zero(self.device or torch.device("cpu"))
+
+    def tell(self, measured: Tensor) -> Any:
+        """What was measured, as the controller computes with it."""
+        if self.device is not None:
+            return measured
+        return measured.numpy() if measured.numel() > 1 else np.float64(measured.item())
+
+    def rho(self, groups: Groups) -> list[float]:
+        """The ratio of every group in this run; 1 while it is unknown."""
+        return self.ratios + [1.0] * (len(groups) - len(self.ratios))
+
+    def settle(self, groups: Groups, scopes: int, buffers: list[Tensor]) -> None:
+        """Bring everything to where the parameters are, and make room for groups that were added."""
+        devices = [param.device for group in groups for param in group["params"]]
+        waits = groups[0]["capturable"] or any(device.type != "cpu" for device in devices)
+        device = devices[0] if waits else None
+        missing = scopes - count_scopes(self.controller.run.distance_sq)
+        if missing or device != self.device:
+            current, self.device = self.read(), device
+            self._write(_lengthened(current, missing) if missing else current)
+        self.buffers = [kept.to(own.device) for kept, own in zip(self.buffers, buffers, strict=True)]
+        self.ratios += norms.ratios(groups)[len(self.ratios) :]
+
+    def begin_run(self, state: State, groups: Groups) -> None:
+        """A new run, which has measured nothing."""
+        scopes = count_scopes(self.controller.run.distance_sq)
+        run = runs.begin(scopes, np, dtype=np.float64)
+        self._write(self.read()._replace(state=state, run=run))
+        self.due, self.ratios = state.run_length, norms.ratios(groups)
+
+    def end(self, state: State) -> None:
+        """The state after the last run; tensors stay where they are, since a CUDA graph may yet write there."""
+        now = self.controller.state._asdict()
+        kept = {name: value for name, value in now.items() if isinstance(value, Tensor)}
+        kept["bracket"] = self.controller.state.bracket
+        self.controller = self.controller._replace(state=state._replace(**kept))
+
+    def keep(self, new: Controller) -> None:
+        """What a gradient has changed; tensors in place, so that a CUDA graph finds them where it left them."""
+        if self.device is None:
+            same = new.state is self.controller.state
+            self.controller = new if same else new._replace(state=on_host(new.state))
+            return
+        pairs = zip(_tensors(new), _tensors(self.controller), strict=True)
+        sources, targets = zip(*((one, other) for one, other in pairs if one is not other), strict=True)
+        ops.copy(sources, targets)
+
+    def read(self) -> Controller:
+        """The controller on the host: one transfer, the only one that a run needs."""
+        if self.device is None:
+            return on_host(self.controller)
+        flat = torch.cat([tensor.reshape(-1).to(self.like) for tensor in _tensors(self.controller)])
+        numbers = iter(flat.tolist())
+
+        def read(value: Any) -> Any:
+            if not isinstance(value, Tensor):
+                return value
+            kind = {torch.bool: bool, torch.int32: int}.get(value.dtype, float)
+            entries = [kind(next(numbers)) for _ in range(value.numel())]
+            return np.asarray(entries) if len(entries) > 1 else entries[0]
+
+        return _mapped(self.controller, read)
+
+    def saved(self) -> dict[str, Any]:
+        """As torch saves it; waits for the device."""
+        names = ("buffers", "due", "ratios", "deployed", "idle")
+        own = {name: getattr(self, name) for name in names}
+        return {**own, **_plain(self.read()), "history": [list(record) for record in self.history]}
+
+    @classmethod
+    def loaded(cls, saved: dict[str, Any]) -> "Memory":
+        """What ``saved`` returned; on the host until it settles."""
+        own = dict(saved)
+        state, run, metric, step_size = (own.pop(name) for name in Controller._fields)
+        state = _record(State, {**state, "bracket": _record(Bracket, state["bracket"])})
+        metric = None if metric is None else _record(Metric, metric)
+        own["controller"] = Controller(state, _record(Run, run), metric, step_size)
+        return cls(**{**own, "history": [ProbeRecord(*record) for record in saved["history"]]})
+
+    def _write(self, current: Controller) -> None:
+        """Write a controller that is on the host to where it computes."""
+        self.controller = current if self.device is None else _placed(current, self.like)
+
+
+def fresh(config: Config, groups: Groups, scopes: int, buffers: list[Tensor], *, based: bool) -> Memory:
+    """The memory before the first gradient; ``scopes`` are measured beside the whole."""
+    state, run = controller.init(config, scopes, np), runs.begin(scopes, np, dtype=np.float64)
+    metric = preconditioned.begin(scopes, np, dtype=np.float64) if based else None
+    memory = Memory(Controller(state, run, metric, 0.0), [buffer.detach().clone() for buffer in buffers])
+    memory.begin_run(on_host(state), groups)
+    return memory
+
+
+@cache
+def _zero(device: torch.device) -> Tensor:
+    return torch.zeros((), dtype=ops.statistics_dtype(device), device=device)
+
+
+def _mapped(record: Record, function: Callable[[Any], Any]) -> Record:
+    """The record with ``function`` of each number and vector."""
+    if isinstance(record, tuple):
+        return type(record)(*(_mapped(value, function) for value in record))  # type: ignore[call-arg]
+    return None if record is None else function(record)
+
+
+def _tensors(record: Record) -> list[Tensor]:
+    found: list[Tensor] = []
+    _mapped(record, lambda value: found.append(value) if isinstance(value, Tensor) else None)
+    return found
+
+
+def _plain(value: Any) -> Any:
+    """Dictionaries, lists and Python numbers in place of records, arrays and numpy's numbers."""
+    if isinstance(value, tuple):
+        return {name: _plain(entry) for name, entry in value._asdict().items()}  # type: ignore[attr-defined]
+    if isinstance(value, (np.ndarray, np.generic)):
+        return value.tolist()
+    return int(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _record(kind: Callable[..., Any], saved: dict[str, Any]) -> Any:
+    return kind(**{k: np.asarray(v) if isinstance(v, list) else v for k, v in saved.items()})
+
+
+def _placed(current: Controller, like: Tensor) -> Controller:
+    """What changes from step to step as tensors beside ``like``; the rest stays on the host."""
+
+    def place(value: Any) -> Tensor:
+        if isinstance(value, Tensor):
+            return value
+        dtype = {bool: torch.bool, int: torch.int32}.get(type(value), like.dtype)
+        return torch.tensor(value, dtype=dtype, device=like.device)
+
+    current = _with_vectors(current, lambda vector: place(vector).reshape(-1))
+    state = current.state
+    if not state.has_initial_step:
+        first, known = place(state.initial_step), place(state.has_initial_step)
+        state = state._replace(initial_step=first, has_initial_step=known)
+    return Controller(state, *(_mapped(part, place) for part in current[1:]))
+
+
+def _lengthened(current: Controller, missing: int) -> Controller:
+    """Vectors with room for so many more scopes, which have measured nothing."""
+    return _with_vectors(current, lambda vector: np.append(vector, np.zeros(missing)))
+
+
+def _with_vectors(current: Controller, function: Callable[[Vector], Vector]) -> Controller:
+    """The controller with ``function`` of each vector of 1 + scopes entries."""
+
+    def changed(record: Record, *names: str) -> Record:
+        return record._replace(**{name: function(getattr(record, name)) for name in names})
+
+    state, metric = current.state, current.metric
+    return current._replace(
+        state=state._replace(bracket=changed(state.bracket, "lo_distance_sq")),
+        run=changed(current.run, "grad_sq_sum", "mean_grad_sq", "distance_sq"),
+        metric=None if metric is None else changed(metric, "displacement_sq"),
+    )
+
+
+# ---------------------------------------------------------------- what is remembered of one parameter
+
+
+def fill(
+    tensors: dict[str, Tensor], param: Tensor, config: Config, *, momentum: bool, by_coordinate: bool
+) -> dict[str, Tensor]:
+    """Make the state tensors of one parameter that are not there yet; float32 where it has half precision."""
+    names = ["anchor", "average"] if config.returns_average else ["anchor"]
+    if config.certified:
+        names += ["lo", "hi"] if config.returns_average else ["lo", "hi", "grad_sum"]
+    if momentum:
+        names.append("momentum_buffer")
+    if by_coordinate:
+        names.append("mean_square")
+    if param.dtype in ops.HALF:
+        names.append("iterate")
+    for name in names:
+        if name not in tensors:
+            make = torch.zeros_like if name in ("grad_sum", "momentum_buffer", "mean_square") else torch.clone
+            wide = param.detach().float() if param.dtype in ops.HALF else param.detach()
+            tensors[name] = make(wide, memory_format=torch.preserve_format)
+    return tensors
+
+
+@contextmanager
+def precision_kept(optimizer: Optimizer) -> Iterator[None]:
+    """Undo torch's cast of a half-precision parameter's float32 state inside ``load_state_dict``."""
+    loaded: list[dict[str, Any]] = []
+    handle = optimizer.register_load_state_dict_pre_hook(lambda _, state_dict: loaded.append(state_dict))
+    try:
+        yield
+    finally:
+        handle.remove()
+    params = [param for group in optimizer.param_groups for param in group["params"]]
+    places = [place for group in loaded[-1]["param_groups"] for place in group["params"]]
+    for param, place in zip(params, places, strict=True):
+        if param.dtype in ops.HALF:
+            for name, value in loaded[-1]["state"].get(place, {}).items():
+                if isinstance(value, Tensor) and value.dtype not in ops.HALF:
+                    optimizer.state[param][name] = value.detach().clone().to(param.device)

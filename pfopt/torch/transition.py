@@ -1,0 +1,78 @@
+"""The end of a run: read what it measured, let ``pfopt.core`` decide what comes next, and place the parameters.
+
+The only place that reads a device.
+"""
+# pyright: reportPrivateImportUsage=false
+
+import numpy as np
+import torch
+
+from pfopt.core import controller
+from pfopt.core.arrays import on_host
+from pfopt.core.config import Config
+from pfopt.core.records import Phase, Slot, State, Transition
+from pfopt.status import probe_record
+from pfopt.torch import ops
+from pfopt.torch.bundles import Bundle
+from pfopt.torch.step import Work
+
+SLOTS = {  # the state tensors that hold a point; "" where the parameters do
+    Slot.ANCHOR: "anchor",
+    Slot.LO: "lo",
+    Slot.HI: "hi",
+    Slot.AVERAGE: "average",
+    Slot.LAST: "",
+}
+
+
+def finish(work: Work) -> Transition | None:
+    """End the current run, where it has taken all of its gradients.
+
+    Zeros before the first gradient with signal spent nothing: then there are some left to take.
+
+    Returns:
+        What the end of the run means for the parameters; None where there are gradients left.
+    """
+    memory = work.memory
+    state, run, _, _ = memory.read()
+    if run.step < state.run_length:
+        memory.due = state.run_length - run.step
+        return None
+    with np.errstate(all="ignore"):
+        following, transition = map(on_host, controller.finish(work.config, state, run))
+        if state.phase == Phase.SEARCH:
+            memory.history.append(probe_record(state, run, transition.accepted))
+    for bundle in work.bundles:
+        _place(bundle, work.config, following, transition)
+    if transition.reanchor:
+        ops.copy(work.buffers, memory.buffers)
+    elif state.phase == Phase.SEARCH:
+        ops.copy(memory.buffers, work.buffers)
+    if following.phase == Phase.DONE:
+        memory.end(following)
+    else:
+        memory.begin_run(following, work.groups)
+    return transition
+
+
+def deployed(config: Config, state: State) -> str:
+    """The name of the state tensors that hold the point to deploy, or "" where the parameters hold it."""
+    return SLOTS[Slot(controller.deployed_slot(config, state))]
+
+
+def _place(bundle: Bundle, config: Config, following: State, transition: Transition) -> None:
+    """Put the point that the next run starts from, or the returned one, into the parameters."""
+    if config.certified and transition.keep != Slot.ANCHOR:
+        output = bundle.slot("average") if config.returns_average else bundle.points
+        ops.copy(output, bundle.slot(SLOTS[Slot(transition.keep)]))
+    returned = following.phase == Phase.DONE or transition.reanchor
+    source = SLOTS[Slot(following.output)] if returned else "anchor"
+    if source:
+        ops.copy(bundle.slot(source), bundle.points)
+    if transition.reanchor:
+        ops.copy(bundle.points, bundle.slot("anchor"))
+    if config.returns_average and following.phase == Phase.MAIN:
+        ops.copy(bundle.points, bundle.slot("average"))
+    if config.certified and not config.returns_average:
+        torch._foreach_zero_(bundle.slot("grad_sum"))
+    bundle.round_points()
