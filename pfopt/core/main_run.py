@@ -74,24 +74,22 @@ def take_gradient(
         config: what the caller chose.
         state: after the search.
         run: what the run has measured so far.
-        grad_sq: ‖g‖² of this gradient.
-        loss: the loss at this point, or None.
+        grad_sq, loss: ‖g‖² of this gradient; the loss where it was taken, or None.
         counts: False for what spends nothing, exact zeros before the first other gradient.
     """
     constants = config.constants
     fault = faults.examine(run, grad_sq, loss, counts, constants.burst)  # 1
     before, n = age(run), age(run) + 1
-
     moments = averaging.add_gradient(constants, run, grad_sq, fault.taken, n)  # 2
     sum_sq = positive(n * moments.mean_grad_sq)
     forgotten = moments.grad_sq_sum / sum_sq
 
-    halved = 0.5 ** (run.restarts + zeros_like(n))  # 3
-    initial_sq = halved**2 * _initial_distance_sq(config, state, grad_sq, fault.taken)
+    quartered = 0.25 ** (run.restarts + zeros_like(n))
+    initial_sq = quartered * _initial_distance_sq(config, state, grad_sq, fault.taken)  # 3
     distance_sq = maximum(initial_sq, run.distance_sq)
 
     tracks, tracked = step_size.tracking(constants, distance_sq, sum_sq)  # 4
-    cap = step_size.cap(state) * halved**2
+    cap = step_size.cap(state) * quartered
     bound = step_size.bound(constants, tracks, constants.memory * forgotten, cap, before, state.probe_length)
 
     decayed = averaging.linear_decay(before, state.run_length - run.restart_step)  # 6
@@ -99,19 +97,15 @@ def take_gradient(
     kink_decay = where(at_kink, decayed, ones_like(decayed))
     decay = decayed if config.decays else kink_decay
 
-    gamma = constants.average_gamma  # 8
-    weight = averaging.unnormalised_weight(whole(distance_sq), moments.latest_grad_sq, kink_decay, n, gamma)
+    gamma, latest = constants.average_gamma, moments.latest_grad_sq  # 8
+    weight = averaging.unnormalised_weight(whole(distance_sq), latest, kink_decay, n, gamma)
     weight_sum = where(fault.taken, run.weight_sum + weight, run.weight_sum)
     share = averaging.share_of_newest(weight, weight_sum, n, gamma) * fault.taken
 
-    measured = run._replace(
-        **moments._asdict(),
-        step=run.step + counts,
-        nonfinite_in_a_row=fault.nonfinite_in_a_row,
-        at_kink=at_kink,
-        weight_sum=weight_sum,
-    )
-    following = faults.restarted(measured, fault.restart)
+    in_a_row = fault.nonfinite_in_a_row
+    following = run._replace(**moments._asdict(), step=run.step + counts, nonfinite_in_a_row=in_a_row)
+    following = following._replace(at_kink=at_kink, weight_sum=weight_sum)
+    following = faults.restarted(following, fault.restart)
     decision = Decision(
         taken=fault.taken,
         restart=fault.restart,

@@ -1,18 +1,22 @@
-"""The long run's points: between iterate and average, and of what moves each coordinate."""
+"""The main run's points: between iterate and average, and of what moves each coordinate."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import pytest
 import torch
 
-from pfopt.search.schedule import INTERPOLATION, LAST_INTERPOLATION
+import pfopt
+from pfopt.core.config import PRACTICAL
 from pfopt.torch import ParameterFree, ParameterFreeSGD
+from pfopt.torch.base import ParameterFreeOptimizer
 
 BUDGET = 400
 TARGET = torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64)
 
 
-def run(optimizer: ParameterFreeSGD, param: torch.Tensor, scale: torch.Tensor | float = 1.0) -> None:
+def run(optimizer: ParameterFreeOptimizer, param: torch.Tensor, scale: torch.Tensor | float = 1.0) -> None:
     """Least absolute deviations, after a change of units by ``scale``, with recorded noise."""
     noise = torch.Generator().manual_seed(0)
     for _ in range(BUDGET):
@@ -27,16 +31,17 @@ def run(optimizer: ParameterFreeSGD, param: torch.Tensor, scale: torch.Tensor | 
 def test_gradients_are_taken_between_the_iterate_and_the_average() -> None:
     """z is told from the point and the average, moved by hand, and the next point is where the two say."""
     param = torch.nn.Parameter(torch.zeros(3, dtype=torch.float64))
-    optimizer = ParameterFreeSGD([param], BUDGET, scope="global")
+    optimizer = ParameterFreeSGD([param], BUDGET, plan=pfopt.Practical(scope="global"))
     noise = torch.Generator().manual_seed(0)
-    while optimizer.status().phase != "train":
+    while optimizer.status().phase != "main":
         param.grad = param.detach() - TARGET + torch.randn(3, generator=noise, dtype=torch.float64)
         optimizer.step()
     length = optimizer.status().steps_left
     assert length is not None
     for step in range(length - 1):
         before, share = (
-            INTERPOLATION + (LAST_INTERPOLATION - INTERPOLATION) * max(0.0, 1 - (1 - taken / length) / 0.2)
+            PRACTICAL.beta
+            + (PRACTICAL.last_beta - PRACTICAL.beta) * max(0.0, 1 - (1 - taken / length) / PRACTICAL.rise)
             for taken in (step, step + 1)
         )
         average = optimizer.state[param]["average"].clone()
@@ -57,9 +62,10 @@ def test_units_of_a_coordinate_matter_little() -> None:
     """One step size for all cannot serve coordinates whose units differ by 2^4, and step sizes by 2^8."""
     scale = torch.tensor([1.0, 2.0**-2, 2.0**2], dtype=torch.float64)
     gaps = {}
-    for scope in ("auto", "tensor"):
+    scopes: list[Any] = ["auto", "tensor"]
+    for scope in scopes:
         param = torch.nn.Parameter(torch.zeros(3, dtype=torch.float64))
-        run(ParameterFreeSGD([param], BUDGET, scope=scope), param, scale)
+        run(ParameterFreeSGD([param], BUDGET, plan=pfopt.Practical(scope=scope)), param, scale)
         gaps[scope] = float((scale * param.detach() - TARGET).abs().sum())
     assert gaps["auto"] < 0.2 * gaps["tensor"]
 
@@ -81,11 +87,14 @@ def test_flat_coordinates_that_come_far_do_not_certify_the_steep_ones() -> None:
     assert (features @ param.detach() - targets).square().mean() < 1e-3 * targets.square().mean()
 
 
-@pytest.mark.parametrize("average", ["auto", "last", 3.0])
-@pytest.mark.parametrize("schedule", ["linear", "constant"])
-def test_every_kind_of_annealing_converges(schedule: str, average: str | float) -> None:
-    param = torch.nn.Parameter(torch.zeros(3, dtype=torch.float64))
-    run(ParameterFreeSGD([param], BUDGET, schedule=schedule, average=average), param)
+@pytest.mark.parametrize("anneal", ["averaging", "linear"])
+@pytest.mark.parametrize("based", [False, True])
+def test_every_kind_of_annealing_converges(based: bool, anneal: Any) -> None:
+    param, plan = torch.nn.Parameter(torch.zeros(3, dtype=torch.float64)), pfopt.Practical(anneal=anneal)
+    if based:
+        run(ParameterFree(torch.optim.SGD([param]), BUDGET, plan=plan), param)
+    else:
+        run(ParameterFreeSGD([param], BUDGET, plan=plan), param)
     assert (param.detach() - TARGET).abs().max() < 0.3
 
 

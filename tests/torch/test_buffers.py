@@ -7,14 +7,14 @@ import math
 import pytest
 import torch
 
-from pfopt.search import tracking
+from pfopt.core import faults
 from pfopt.torch import ParameterFreeSGD
 from tests.torch.problems import Regression, all_finite, assert_same, feed_step, run, snapshot
 
 BUFFERS = ("norm.running_mean", "norm.running_var", "norm.num_batches_tracked")
 
 
-@pytest.mark.parametrize(("plan", "steps"), [("train", 400), ("certified", 64)])
+@pytest.mark.parametrize(("plan", "steps"), [("practical", 400), ("certified", 64)])
 def test_buffers_restart_with_the_parameters(plan: str, steps: int) -> None:
     model, first = Regression(batch_norm=True), Regression(batch_norm=True)
     first.loss(0)
@@ -60,13 +60,13 @@ def test_a_poisoned_probe_leaves_no_trace() -> None:
     assert all(ok for probe, ok in finite if probe > 0)
 
 
-def test_an_explosion_restores_them_in_the_long_run() -> None:
+def test_an_explosion_restores_them_in_the_main_run() -> None:
     model = Regression(batch_norm=True)
     optimizer = ParameterFreeSGD(model.parameters(), 400, buffers=list(model.buffers()))
     finite = []
     for step in range(400):
-        if step in range(300, 300 + tracking.LONG_PATIENCE):
-            assert optimizer.status().phase == "train"
+        if step in range(300, 300 + faults.MAIN_PATIENCE):
+            assert optimizer.status().phase == "main"
             with torch.no_grad():
                 model.state_dict(keep_vars=True)[BUFFERS[0]].fill_(math.nan)
             for param in model.parameters():
@@ -75,7 +75,7 @@ def test_an_explosion_restores_them_in_the_long_run() -> None:
             finite.append(all_finite(model))
         else:
             feed_step(model, optimizer, step)
-    assert finite == [False] * (tracking.LONG_PATIENCE - 1) + [True]
+    assert finite == [False] * (faults.MAIN_PATIENCE - 1) + [True]
     assert all_finite(model)
     assert optimizer.status().phase == "done"
 

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import torch
 
-from pfopt.search.state import Phase
+import pfopt
+from pfopt.core.records import Phase
 from pfopt.torch import ParameterFree, ParameterFreeSGD
 from tests.torch.problems import Regression, assert_same, feed_step, run, snapshot
 
@@ -39,7 +40,7 @@ def no_waiting() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("plan", ["train", "certified"])
+@pytest.mark.parametrize("plan", ["practical", "certified"])
 def test_a_gpu_takes_the_decisions_of_a_cpu(plan: str, dtype: torch.dtype) -> None:
     optimizers, losses = [], []
     for device in ("cpu", "cuda"):
@@ -55,17 +56,19 @@ def test_a_gpu_takes_the_decisions_of_a_cpu(plan: str, dtype: torch.dtype) -> No
     assert losses[1] < regression("cpu", dtype).full_loss()
 
 
-@pytest.mark.parametrize("options", [{}, {"momentum": 0.9}, {"plan": "certified"}, {"scope": "tensor"}])
+@pytest.mark.parametrize(
+    "options", [{}, {"momentum": 0.9}, {"plan": "certified"}, {"plan": pfopt.Practical(scope="tensor")}]
+)
 def test_only_the_last_step_of_a_run_waits(options: dict[str, Any]) -> None:
     model = regression("cuda")
     optimizer = ParameterFreeSGD(model.parameters(), STEPS, **options)
     feed_step(model, optimizer, 0)
     waited = 0
     for step in range(1, STEPS):
-        search = optimizer.param_groups[0]["search"]
-        if search["state"]["phase"] == Phase.DONE:
+        memory = optimizer.param_groups[0]["search"]
+        if memory.phase == Phase.DONE:
             break
-        if search["calls"] + 1 >= search["due"]:
+        if memory.due <= 1:
             feed_step(model, optimizer, step)
             waited += 1
         else:
@@ -74,14 +77,14 @@ def test_only_the_last_step_of_a_run_waits(options: dict[str, Any]) -> None:
     assert waited <= len(optimizer.history()) + 2
 
 
-def test_a_captured_long_run_is_that_of_eager_steps() -> None:
+def test_a_captured_main_run_is_that_of_eager_steps() -> None:
     models = []
     for captured in (False, True):
         model = regression("cuda")
         optimizer = ParameterFreeSGD(model.parameters(), STEPS, capturable=True)
         graph, step = None, 0
         while step < STEPS:
-            if captured and optimizer.status().phase == "train":
+            if captured and optimizer.status().phase == "main":
                 break
             feed_step(model, optimizer, None)
             step += 1

@@ -15,6 +15,7 @@ from torch.distributed.checkpoint.state_dict import (
     set_optimizer_state_dict,
 )
 
+import pfopt
 from pfopt.torch import ParameterFreeSGD
 from tests.torch.problems import Regression, assert_same, run, snapshot
 
@@ -25,7 +26,7 @@ KWARGS = pytest.mark.parametrize(
     [
         {},
         {"momentum": 0.9, "weight_decay": 0.01},
-        {"scope": "tensor"},
+        {"plan": pfopt.Practical(scope="tensor")},
         {"plan": "certified"},
         {"total_steps": None},
     ],
