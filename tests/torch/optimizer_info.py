@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from copy import deepcopy
 from typing import Any
 
@@ -17,6 +17,7 @@ from torch.testing._internal.common_optimizers import (
 )
 from torch.testing._internal.common_utils import parametrize
 
+from pfopt import Certified, Practical
 from pfopt.torch import ParameterFreeSGD
 
 STEPS = 20
@@ -27,21 +28,23 @@ CERTIFIED_STEPS = 64
 
 INPUTS: dict[str, dict[str, Any]] = {
     "default": {},
-    "small_lr": {"lr": 0.01},
-    "momentum": {"momentum": 0.9},
+    "small_lr_maximize": {"lr": 0.01, "maximize": True},
+    "momentum_maximize": {"momentum": 0.9, "maximize": True},
     "nesterov_decay": {"momentum": 0.9, "nesterov": True, "weight_decay": 0.1},
-    "decay": {"weight_decay": 0.1},
-    "maximize": {"maximize": True},
     "maximize_decay": {"maximize": True, "weight_decay": 0.1},
-    "last_iterate": {"average": "last"},
-    "fixed_average": {"average": 2.0},
-    "scope_global": {"scope": "global"},
-    "scope_group": {"scope": "group"},
-    "scope_tensor": {"scope": "tensor", "momentum": 0.9},
+    "linear": {"plan": Practical(anneal="linear")},
+    "linear_global": {"plan": Practical(anneal="linear", scope="global"), "weight_decay": 0.1},
+    "averaging_group": {"plan": Practical(anneal="averaging", scope="group")},
+    "linear_tensor": {"plan": Practical(anneal="linear", scope="tensor"), "momentum": 0.9},
     "unknown_horizon": {"total_steps": None},
-    "certified": {"plan": "certified", "schedule": "constant", "total_steps": CERTIFIED_STEPS},
-    "certified_linear": {"plan": "certified", "schedule": "linear", "total_steps": CERTIFIED_STEPS},
+    "stages": {"total_steps": None, "plan": Practical(anneal="linear")},
+    "certified": {"plan": "certified", "total_steps": CERTIFIED_STEPS},
+    "certified_last": {"plan": Certified(output="last"), "weight_decay": 0.1, "total_steps": CERTIFIED_STEPS},
 }
+"""Every option, and every pair of options that share a branch; not their product."""
+
+FEW = ("default", "linear_tensor", "stages", "certified_last")
+"""Every kind of run, and every slot of the state, for properties of what torch does with them."""
 
 GROUP_KEYS = frozenset({"lr", "weight_decay"})
 """What a parameter group may set for itself; the other keyword arguments belong to the constructor."""
@@ -88,18 +91,20 @@ INFOS: Any = [
         supported_impls=("foreach",),
         not_og_supported_flags=("foreach", "maximize", "capturable"),
         supports_sparse=True,
-        metadata_for_sparse=({"total_steps": 600}, [lambda opt: StepLR(opt, gamma=0.99999, step_size=100)]),
+        metadata_for_sparse=({"total_steps": 300}, [lambda opt: StepLR(opt, gamma=0.9999, step_size=100)]),
         supports_complex=True,
         supports_param_groups=True,
     )
 ]
 
 
-def each_row(dtypes: list[torch.dtype] | None = None) -> Callable[[Any], Any]:
+def each_row(
+    dtypes: list[torch.dtype] | None = None, rows: Iterable[str] = tuple(INPUTS)
+) -> Callable[[Any], Any]:
     """One test per optimizer, dtype and row of INPUTS."""
 
     def decorate(test: Any) -> Any:
-        return parametrize("row", list(INPUTS))(optims(INFOS, dtypes=dtypes)(test))
+        return parametrize("row", list(rows))(optims(INFOS, dtypes=dtypes)(test))
 
     return decorate
 

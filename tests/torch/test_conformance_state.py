@@ -14,7 +14,7 @@ from torch.testing._internal.common_device_type import instantiate_device_type_t
 from torch.testing._internal.common_optimizers import optims
 from torch.testing._internal.common_utils import TestCase, parametrize
 
-from tests.torch.optimizer_info import INFOS, STEPS, each_row, kwargs_of
+from tests.torch.optimizer_info import FEW, INFOS, STEPS, each_row, kwargs_of
 from tests.torch.problems import assert_same
 
 
@@ -48,7 +48,7 @@ class Setting:
 class TestState(TestCase):
     """Save, load, hook, copy, print."""
 
-    @each_row()
+    @each_row(rows=FEW)
     def test_can_be_printed(self, device: str, dtype: torch.dtype, optim_info: Any, row: str) -> None:
         ours = Setting(optim_info, device, row)
         fresh = repr(ours.optimizer)
@@ -80,7 +80,7 @@ class TestState(TestCase):
         )
 
     @parametrize("flag", ["foreach", "maximize", "capturable"])
-    @each_row()
+    @each_row(rows=FEW[:1])
     def test_can_load_older_state_dict(
         self, device: str, dtype: torch.dtype, optim_info: Any, row: str, flag: str
     ) -> None:
@@ -94,7 +94,7 @@ class TestState(TestCase):
         assert all(flag in group for group in ours.optimizer.param_groups)
 
     @parametrize("named", [(True, False), (False, True), (True, True)])
-    @each_row()
+    @each_row(rows=FEW[:1])
     def test_named_and_unnamed_state_dicts_mix(
         self, device: str, dtype: torch.dtype, optim_info: Any, row: str, named: tuple[bool, bool]
     ) -> None:
@@ -118,7 +118,7 @@ class TestState(TestCase):
             file.seek(0)
             assert_same(torch.load(file, weights_only=True), ours.optimizer.state_dict())
 
-    @each_row()
+    @each_row(rows=FEW)
     def test_can_load_nontensor_step(
         self, device: str, dtype: torch.dtype, optim_info: Any, row: str
     ) -> None:
@@ -134,7 +134,7 @@ class TestState(TestCase):
         other.descend(5)
         ours.assert_same_params(other)
 
-    @each_row()
+    @each_row(rows=FEW)
     def test_state_dict_hooks(self, device: str, dtype: torch.dtype, optim_info: Any, row: str) -> None:
         def plant(optimizer: Any) -> None:
             optimizer.state["test"] = 1
@@ -161,7 +161,7 @@ class TestState(TestCase):
             setting.descend(STEPS)
         ours.assert_same_params(other)
 
-    @each_row()
+    @each_row(rows=FEW)
     def test_load_state_dict_hooks(self, device: str, dtype: torch.dtype, optim_info: Any, row: str) -> None:
         ours = Setting(optim_info, device, row)
         ours.descend(2)
