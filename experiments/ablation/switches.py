@@ -15,6 +15,7 @@ from pfopt.core.arrays import ones_like, real, where, whole, zeros_like
 from pfopt.core.config import PRACTICAL
 from pfopt.core.practical import NO_CAP
 from pfopt.core.run import age
+from pfopt.torch import state
 
 GROUPS = ("lanes", "flat", "unseen", "adamw", "networks")
 CONTROL = "control"  # labels that begin so change rounding alone
@@ -60,6 +61,8 @@ class Switch(NamedTuple):
 def applied(changes: Iterable[Change]) -> Iterator[None]:
     """All changes at once, in this process."""
     with ExitStack() as stack:
+        stack.callback(state.setting.cache_clear)  # torch's front end remembers what it was configured with
+        state.setting.cache_clear()
         for change in changes:
             if isinstance(change, Constant):
                 for name in change.sets:

@@ -24,7 +24,9 @@ class ParameterFreeTrainer(Trainer):
 
     recovers = True
 
-    def __init__(self, problem: Problem, setting: Setting, optimizer: ParameterFreeSGD) -> None:
+    def __init__(
+        self, problem: Problem, setting: Setting, optimizer: ParameterFreeSGD | ParameterFree
+    ) -> None:
         super().__init__(problem, setting, optimizer)
         self.parameter_free = optimizer
 

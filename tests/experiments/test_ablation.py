@@ -45,6 +45,15 @@ def test_a_switch_changes_a_run(label: str, default: list[float]) -> None:
     assert (changed == default) == (label in UNMOVED)
 
 
+@pytest.mark.parametrize(
+    ("group", "label"), [("unseen", "tensors: no steps of their own"), ("adamw", "base: cap of SGD")]
+)
+def test_a_constant_changes_runs_of_torch(group: str, label: str) -> None:
+    jobs = [Job(group, variant, "feature_hinge", 0, 60, 0) for variant in ("", label, "")]
+    before, changed, after = (run(job)["value"] for job in jobs)
+    assert before == after != changed
+
+
 def test_nothing_is_left_behind(default: list[float]) -> None:
     for switch in switches().values():
         with applied(switch.changes):
