@@ -10,7 +10,7 @@ demo: $(READY)  ## one parameter-free run against a grid of learning rates, on r
 
 test: $(READY) lint  ## everything that CI runs
 	@echo "== tests (hundreds of small programs: XLA compiles them faster where it optimises nothing, and a file shares them)"
-	XLA_FLAGS="--xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=0" $(BIN)/python -m pytest -n auto --dist loadfile
+	XLA_FLAGS="--xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=0" $(BIN)/python -m pytest -n auto --dist loadfile --durations 15
 
 paper: $(READY)  ## every claim of the paper that numbers can check; rewrites paper_repro/README.md
 	@echo "== claims of the paper (ten minutes on two idle cores)"
