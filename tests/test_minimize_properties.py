@@ -116,7 +116,7 @@ def _holds(probes: list, probe: Any, call: int) -> bool:
 
 @pytest.mark.parametrize("plan", ["certified", "practical"])
 @pytest.mark.parametrize("initial_step", [1e-6, 10.0, 1e20])
-def test_an_oracle_that_is_never_finite_leaves_the_anchor(plan: str, initial_step: float) -> None:
+def test_an_oracle_that_is_never_finite_leaves_the_anchor(plan: PlanLike, initial_step: float) -> None:
     problem = logistic(3)
     oracle = Poisoned(Oracle(problem), 0, 1000, math.nan, "gradient")
     result = pfopt.minimize(oracle, problem.x0, 128, plan=plan, initial_step=initial_step)
@@ -147,11 +147,14 @@ def test_equivariance_by_powers_of_two_is_bitwise(
     problem = generated(seed)
     assume(given_step or problem.x0.any())  # at the origin nothing tells the package the scale of x
     inner = Oracle(problem)
-    step = {"initial_step": 1e-4} if given_step else {}
-    plain = pfopt.minimize(Oracle(problem), problem.x0, 128, plan=plan, **step)
-    step = {"initial_step": math.ldexp(1e-4, 2 * s - c)} if given_step else {}
+    first, scaled_first = (1e-4, math.ldexp(1e-4, 2 * s - c)) if given_step else (None, None)
+    plain = pfopt.minimize(Oracle(problem), problem.x0, 128, plan=plan, initial_step=first)
     scaled = pfopt.minimize(
-        lambda x: np.ldexp(inner(np.ldexp(x, -s)), c - s), np.ldexp(problem.x0, s), 128, plan=plan, **step
+        lambda x: np.ldexp(inner(np.ldexp(x, -s)), c - s),
+        np.ldexp(problem.x0, s),
+        128,
+        plan=plan,
+        initial_step=scaled_first,
     )
     np.testing.assert_array_equal(scaled.x, np.ldexp(plain.x, s))
     assert of_result(scaled).decisions == of_result(plain).decisions

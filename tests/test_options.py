@@ -102,7 +102,8 @@ def test_wrong_options(kind: Any, arguments: dict[str, Any], error: type[Excepti
 def test_right_options() -> None:
     assert pfopt.Certified() == pfopt.Certified("average", 3.0, 0.0, None, None, None)
     assert pfopt.Practical() == pfopt.Practical(None, "auto")
-    pfopt.Certified(output="last", alpha=np.float32(1.5), beta=np.int64(0), restarts="doubling")
+    numbers: dict[str, Any] = {"alpha": np.float32(1.5), "beta": np.int64(0)}
+    pfopt.Certified(output="last", restarts="doubling", **numbers)
     pfopt.Certified(alpha=np.nextafter(1.0, 2.0), lipschitz=1e-300, delta=np.nextafter(1.0, 0.0))
     for anneal in (None, "averaging", "linear"):
         for scope in ("auto", "global", "group", "tensor"):

@@ -15,7 +15,7 @@ def test_pfopt(number: int) -> None:
     assert check.holds, f"{check.claim}: {check.measured}"
 
 
-@pytest.mark.parametrize("number", [1, 4, 5, 6, 9, 10, 11])
+@pytest.mark.parametrize("number", [1, 4, 5, 6, 10, 11])
 def test_literal_algorithm(number: int) -> None:
     """The oracle itself passes: a check that fails on both is wrong."""
     check = CHECKS[number](algorithm1, False)
@@ -60,7 +60,7 @@ def biased(oracle, x0: np.ndarray, B: int, eta_eps: float, **options) -> Outcome
         (6, too_generous),
         (7, biased),
         (8, biased),
-        (9, too_expensive),
+        (9, too_long),
         (10, biased),
         (11, biased),
         (12, too_generous),

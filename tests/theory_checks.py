@@ -53,7 +53,7 @@ def check_01_budget(solve: Solver, full: bool) -> Check:
 
 def check_02_lemma_2(solve: Solver, full: bool) -> Check:
     worst, runs = 0.0, 0
-    for problem, run, eta, T in single_runs(64 if full else 16):
+    for problem, run, eta, T in single_runs(64 if full else 8):
         bound = run.rbar * problem.d0 / (eta * T) + eta * run.G / (2 * T)
         worst, runs = max(worst, problem.gap(run.returned) / bound), runs + 1
     claim = "gap <= rbar d0/(eta T) + eta G/(2T), any eta, both outputs"
@@ -62,7 +62,7 @@ def check_02_lemma_2(solve: Solver, full: bool) -> Check:
 
 def check_03_lemma_3(solve: Solver, full: bool) -> Check:
     worst_d, worst_r, runs = 0.0, 0.0, 0
-    for problem, run, eta, _ in single_runs(64 if full else 16):
+    for problem, run, eta, _ in single_runs(64 if full else 8):
         dbar = max(float(np.linalg.norm(x - problem.minimiser)) for x in run.walk)
         for a in (1.1, 2.0, 3.0, 10.0):
             if eta <= phi(run, a, 0.0):

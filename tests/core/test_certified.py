@@ -53,6 +53,11 @@ def test_the_first_probes() -> None:
     assert (place(state.bracket), state.run_length) == ((Stage.BISECT, 2, 2), 16)
 
 
+def test_the_best_point_known_is_that_at_lo_however_small_gradients_are() -> None:
+    assert search(False, True, last={"grad_sq_sum": np.float64(1e-9)})[0].output == Slot.LO
+    assert search(False, True, False)[0].output == Slot.LO
+
+
 def test_a_wider_range_has_shorter_probes() -> None:
     state, transition = search(True)
     assert (state.phase, state.outcome) == (Phase.SEARCH, Outcome.RUNNING)

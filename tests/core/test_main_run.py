@@ -405,6 +405,7 @@ def test_a_metric_that_overflows_counts_as_none(metric_sq: float) -> None:
     run, decision = setting(scopes=1, start_sq=[1.0, 1.0]).take(fresh(1), [4.0, 3.0])
     after = main_run.record(run, decision, np.asarray([4.0, 3.0]), np.asarray([metric_sq, 5.0]))
     np.testing.assert_array_equal(after.mean_grad_sq, [4.0, 5.0])
+    assert after.mean_grad_sq.dtype == np.float64
 
 
 def test_a_gradient_left_out_is_not_recorded() -> None:

@@ -34,6 +34,7 @@ def test_the_first_usable_direction_of_the_whole_makes_the_unit() -> None:
     assert metric.displacement_sq.shape == (2,)
     for inner, direction_sq in (
         ([0.0, 0.0], [0.0, 0.0]),
+        ([0.0, 1.0], [4.0, 1.0]),
         ([-2.0, 1.0], [4.0, 1.0]),
         ([np.nan, 1.0], [4.0, 1.0]),
         ([2.0, 1.0], [np.inf, 1.0]),
@@ -52,11 +53,27 @@ def test_the_first_usable_direction_of_the_whole_makes_the_unit() -> None:
         np.testing.assert_array_equal(grad_sq, expected)
 
 
+def test_any_unit_will_do() -> None:
+    begun = Metric(np.float64(0), np.float64(0))
+    metric, grad_sq = preconditioned.measure(begun, np.float64(0.5), np.float64(0.125), True)
+    assert (metric.unit, grad_sq) == (0.25, 0.125)
+
+
+@pytest.mark.parametrize("scopes", [0, 2])
+def test_nothing_is_measured_at_the_beginning(scopes: int) -> None:
+    metric = preconditioned.begin(scopes, np, dtype=np.float32)
+    assert metric.unit.dtype == np.float32
+    assert np.shape(metric.displacement_sq) == ((3,) if scopes else ())
+    if scopes:
+        assert metric.displacement_sq.dtype == np.float32
+    assert not np.any(metric.displacement_sq)
+
+
 def test_a_run_starts_at_the_anchor() -> None:
     before = Metric(np.float64(2.0), np.asarray([5.0, 1.0]))
     for starts, expected in ((True, [0.0, 0.0]), (False, [5.0, 1.0])):
         after, _ = preconditioned.measure(before, np.ones(2), np.ones(2), starts)
-        np.testing.assert_array_equal(after.displacement_sq, expected)
+        np.testing.assert_array_equal(after.displacement_sq, expected, strict=True)
         assert after.unit == 2.0
 
 

@@ -72,6 +72,7 @@ def test_a_move_counts_unless_it_overflows(
 def test_estimates_are_of_the_last_stretch() -> None:
     run = ended(9, 2.0, 16.0, restart_step=1)
     assert runs.estimates(run) == (1.5, 4.0)
+    assert runs.estimates(ended(1, 4.0, 1.0)) == (2.0, 1.0)
     assert runs.estimates(fresh()) == (0.0, 0.0)
     assert [type(each) for each in runs.estimates(run)] == [float, float]
 
@@ -81,3 +82,4 @@ def test_only_losses_of_gradients_taken_count() -> None:
     for loss, taken in ((3.0, True), (np.nan, False), (5.0, True), (7.0, False)):
         run = runs.record_loss(run, loss, taken)
     assert (run.loss_sum, run.loss_count) == (8.0, 2)
+    assert isinstance(run.loss_sum, float)

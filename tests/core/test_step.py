@@ -109,6 +109,10 @@ def test_a_probe_moves_every_scope_by_the_step_size_under_test(config: Config, s
         assert decision.beta == decision.next_beta == 0.0
         assert decision.coordinate_rule is None
         assert run.step == count + 1
+        assert type(decision.restart) is bool
+        for number in (decision.average_weight, decision.beta, decision.next_beta):
+            assert isinstance(number, float)
+        assert decision.step_sizes.dtype == np.float64
 
 
 def test_a_loss_that_is_not_finite_is_not_taken() -> None:
@@ -205,3 +209,4 @@ def test_scopes_are_recorded() -> None:
     assert kept
     np.testing.assert_array_equal(after.distance_sq, [2.0, 1.0])
     np.testing.assert_array_equal(after.mean_grad_sq, [5.0, 3.5])
+    assert after.mean_grad_sq.dtype == np.float64
