@@ -216,7 +216,7 @@ class ParameterFreeOptimizer(Optimizer):
 
     def _settled_memory(self) -> Memory:
         """What is remembered, where the parameters are; made at the first step."""
-        memory, buffers, scopes = self._memory(), self._own_buffers(), self._scopes([]).count
+        memory, buffers, scopes = self._memory(), self._own_buffers(), self._scopes([]).number
         if memory is None:
             config = self._setting().config
             memory = memories.fresh(config, self.param_groups, scopes, buffers, based=self._based)
@@ -255,7 +255,11 @@ class ParameterFreeOptimizer(Optimizer):
 
         def state_of(param: Tensor) -> dict[str, Tensor]:
             return memories.fill(
-                self.state[param], param, setting.config, momentum=momentum, by_coordinate=setting.by_coordinate
+                self.state[param],
+                param,
+                setting.config,
+                momentum=momentum,
+                by_coordinate=setting.by_coordinate,
             )
 
         in_main_run = memory is not None and memory.phase == Phase.MAIN

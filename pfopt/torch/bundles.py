@@ -42,10 +42,8 @@ class Bundle(NamedTuple):
         """Where the points are, and what."""
         return self.points[0].device, self.points[0].dtype
 
-    def add(
-        self, place: int, param: Tensor, gradients: list[Tensor], state: dict[str, Tensor]
-    ) -> None:
-        """Add a parameter; with no gradient, with one, or with the gradient and the direction that a base made of it."""
+    def add(self, place: int, param: Tensor, gradients: list[Tensor], state: dict[str, Tensor]) -> None:
+        """Add a parameter: with no gradient, with one, or with one and the direction that a base made of it."""
         if param.is_complex():
             state = {name: ops.as_real(value) for name, value in state.items()}
         self.places.append(place)

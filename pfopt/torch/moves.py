@@ -39,7 +39,9 @@ class GroupRule(NamedTuple):
             nesterov=group["nesterov"],
             largest=torch.finfo(dtype).max if dtype in ops.HALF else None,
         )
-        return cls(rule, group["weight_decay"], group["maximize"], config.returns_average, config.interpolates)
+        return cls(
+            rule, group["weight_decay"], group["maximize"], config.returns_average, config.interpolates
+        )
 
 
 class Order(NamedTuple):
@@ -53,7 +55,12 @@ class Order(NamedTuple):
 
 
 def in_probe(
-    bundle: Bundle, group: dict[str, Any], config: Config, decision: Decision, step_size: Real, full_step: Real
+    bundle: Bundle,
+    group: dict[str, Any],
+    config: Config,
+    decision: Decision,
+    step_size: Real,
+    full_step: Real,
 ) -> Sums:
     """Move a bundle in a probe.
 
@@ -78,7 +85,9 @@ def in_probe(
         block, decision._replace(taken=taken), _beside(step_size, points), ops.arithmetic(bundle.sizes)
     )
     iterate = block.iterate
-    if config.certified and not config.returns_average:  # measured by the dual sequence x_0 − η Σ g of constant η
+    if (
+        config.certified and not config.returns_average
+    ):  # measured by the dual sequence x_0 − η Σ g of constant η
         grad_sum = bundle.concat("grad_sum")
         grad_sum = where(taken, grad_sum + block.gradient, grad_sum)
         ops.store(grad_sum, bundle.slot("grad_sum"))
@@ -110,7 +119,9 @@ def in_main_run(bundle: Bundle, group: GroupRule, order: Order, step_size: Tenso
     iterate, has_velocity = points, bool(rule.momentum and bundle.directions)
     if average is not None and group.interpolates:
         iterate = torch.lerp(points, average, decision.beta / (decision.beta - 1))
-    if decision.coordinate_rule is not None and not bundle.directions:  # what has no gradient keeps its mean square
+    if (
+        decision.coordinate_rule is not None and not bundle.directions
+    ):  # what has no gradient keeps its mean square
         decision = decision._replace(coordinate_rule=decision.coordinate_rule._replace(square_weight=0.0))
     block = Block(
         iterate=iterate,
@@ -163,7 +174,9 @@ def order(decision: Decision, point: Tensor, traced: bool) -> Order:
     here = decision._replace(
         taken=_beside(decision.taken, point, traced),
         restart=_beside(decision.restart, point, traced),
-        moving=moving.to(point) if isinstance(moving, Tensor) else moving,  # a flag times a number is in float32
+        moving=moving.to(point)
+        if isinstance(moving, Tensor)
+        else moving,  # a flag times a number is in float32
         average_weight=average_weight,
         beta=beta,
         next_beta=next_beta,

@@ -21,7 +21,7 @@ class Scopes(NamedTuple):
     rho: list[float]  # of each group
 
     @property
-    def count(self) -> int:
+    def number(self) -> int:
         """How many scopes there are beside the whole."""
         if self.scope == "global":
             return 0

@@ -129,10 +129,10 @@ class Memory:
 
     def end(self, state: State) -> None:
         """The state after the last run; tensors stay where they are, since a CUDA graph may yet write there."""
-        now = self.controller.state._asdict()
-        kept = {name: value for name, value in now.items() if isinstance(value, Tensor)}
-        kept["bracket"] = self.controller.state.bracket
-        self.controller = self.controller._replace(state=state._replace(**kept))
+        now = self.controller.state
+        kept = {name: value for name, value in now._asdict().items() if isinstance(value, Tensor)}
+        state = state._replace(**kept, bracket=now.bracket)
+        self.controller = self.controller._replace(state=state)
 
     def keep(self, new: Controller) -> None:
         """What a gradient has changed; tensors in place, so that a CUDA graph finds them where it left them."""

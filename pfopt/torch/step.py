@@ -35,7 +35,7 @@ class Work(NamedTuple):
     buffers: list[Tensor]  # the caller's
     size: int  # coordinates of all parameters together; 0 where none has a step of its own
 
-    def sums(self, squares: Sequence[Tensor], power: int) -> Any:
+    def sums(self, squares: Sequence[Any], power: int) -> Any:
         """Sums over all bundles, shape=(1 + scopes,), see ``Scopes.sums``; as the controller computes with them."""
         return self.memory.tell(self.scopes.sums(self.bundles, squares, power, self.memory.like))
 

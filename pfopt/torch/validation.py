@@ -101,6 +101,10 @@ def saved_state(given: dict[str, Any], groups: list[dict[str, Any]]) -> None:
         raise ValueError(
             "state_dict must be that of an optimizer of pfopt.torch: its groups have no total_steps"
         )
+    if "base" in given:
+        raise ValueError(
+            "state_dict must be that of a ParameterFreeSGD, got one that holds the state of a base"
+        )
     own = [param for group in groups for param in group["params"]]
     keys = [key for group in given["param_groups"] for key in group["params"]]  # places, or names
     for key, param in zip(keys, own, strict=False):
