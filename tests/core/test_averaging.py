@@ -84,11 +84,12 @@ def test_a_probe_that_is_not_clean_tells_nothing_of_noise(fields: dict[str, Any]
 
 
 @pytest.mark.parametrize(("path_sq", "known"), [(99.11, True), (99.09, False)])
-def test_nearly_exact_is_a_hundredth_of_the_mean_square(path_sq: float, known: bool) -> None:
-    """T = 10, Σ‖g‖² = 10, so σ² = (100 − (r̄/η)²)/90."""
-    run = ended(10, 1.0, path_sq * 4.0)
+@pytest.mark.parametrize("mean_sq", [4.0, 0.25])
+def test_nearly_exact_is_a_hundredth_of_the_mean_square(path_sq: float, known: bool, mean_sq: float) -> None:
+    """T = 10, so σ² = (10 Σ‖g‖² − (r̄/η)²)/90."""
+    run = ended(10, mean_sq, path_sq * mean_sq * 4.0)
     found = averaging.noise_sq(run, np.float64(2.0))
-    assert found == (known, pytest.approx((100 - path_sq) / 90, rel=1e-12))
+    assert found == (known, pytest.approx(mean_sq * (100 - path_sq) / 90, rel=1e-12))
 
 
 def test_noise_of_a_probe_without_a_step_size() -> None:

@@ -55,20 +55,20 @@ def test_which_gradients_count() -> None:
 
 
 @pytest.mark.parametrize(("config", "share"), [(CERTIFIED, 2.0**-20), (LAST, 2.0**-20), (PRACTICAL, 2.0**-8)])
-@pytest.mark.parametrize(("anchor_sq", "size"), [(36.0, 6.0), (0.0, 1.0)])
+@pytest.mark.parametrize("grad_sq", [4.0, 0.25])
+@pytest.mark.parametrize(("anchor_sq", "size"), [(36.0, 6.0), (0.25, 0.5), (0.0, 1.0)])
 def test_the_first_gradient_with_signal_fixes_the_initial_step(
-    config: Config, share: float, anchor_sq: float, size: float
+    config: Config, share: float, anchor_sq: float, size: float, grad_sq: float
 ) -> None:
     """It goes the stated fraction of ‖x_0‖, or of 1 from the origin."""
     state, run = begun(config, None), fresh()
-    for grad_sq in (0.0, nan, inf):
+    for useless in (0.0, nan, inf):
         for signal in (False, True):
-            state, run, _ = step.decide(
-                config, state, run, measured(grad_sq, signal=signal, anchor_sq=anchor_sq)
-            )
+            gradient = measured(useless, signal=signal, anchor_sq=anchor_sq)
+            state, run, _ = step.decide(config, state, run, gradient)
             assert (state.initial_step, state.has_initial_step) == (0.0, False)
-    state, run, decision = step.decide(config, state, run, measured(4.0, anchor_sq=anchor_sq))
-    assert state.initial_step == share * size / 2.0
+    state, run, decision = step.decide(config, state, run, measured(grad_sq, anchor_sq=anchor_sq))
+    assert state.initial_step == share * size / grad_sq**0.5
     assert state.has_initial_step
     if config.certified:  # the practical plan's first probe is at the guess itself
         assert decision.step_sizes == 16 * state.initial_step * probe.decay(config, 3, 25)
