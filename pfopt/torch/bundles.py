@@ -152,9 +152,7 @@ def _cut(bundle: Bundle, full: int) -> list[Bundle]:
         return [bundle]
     pieces = []
     for param, point, *rest in zip(*(tensor.view(-1).split(full) for tensor in held), strict=True):
-        gradients, values = ([rest[0]], [rest[1]]), rest[2:]
-        if not has_gradient:
-            gradients, values = ([], []), rest
+        gradients, values = (([rest[0]], [rest[1]]), rest[2:]) if has_gradient else (([], []), rest)
         piece = dict(zip(state, values, strict=True))
         pieces.append(Bundle(bundle.group, bundle.places, [param], [point], *gradients, [piece]))
     return pieces
