@@ -19,6 +19,7 @@ STYLES = {"pfopt": "-", "dog": "--", "grid": ":"}
 NAMES = {"pfopt": "ParameterFreeSGD, one run", "grid": "SGD, best learning rate", "dog": "DoG, one run"}
 PHASES = {"search": "#56B4E9", "main": "#009E73"}
 COLUMNS = 3
+HIGHEST = 1e20  # times the smallest gap: what ends higher is on its way to infinity
 
 
 def draw_demo(results: list[TaskResult]) -> Figure:
@@ -53,8 +54,9 @@ def _draw_valley(axes: Axes, result: TaskResult) -> None:
     """Final gap of every learning rate of the grid, diverged ones along the top; our run as a line across."""
     gaps = np.array([gap(value, result.minimum) for value in result.grid.value])
     ours = {method: gap(result.runs[method].value, result.minimum) for method in ("pfopt", "dog")}
-    shown = [g for g in (*gaps, *ours.values()) if np.isfinite(g)]
-    rates, diverged = result.grid.learning_rate.to_numpy(), ~np.isfinite(gaps)
+    highest = min(HIGHEST * gaps.min(), np.finfo(float).max)
+    shown = [g for g in (*gaps, *ours.values()) if g <= highest]
+    rates, diverged = result.grid.learning_rate.to_numpy(), gaps > highest
     axes.loglog(
         rates, np.where(diverged, np.nan, gaps), "o-", color="0.45", markersize=3.5, label="SGD, every rate"
     )
