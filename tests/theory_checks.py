@@ -36,7 +36,7 @@ class Check(NamedTuple):
 
 def check_01_budget(solve: Solver, full: bool) -> Check:
     worst, violations, runs = 0, 0, 0
-    for seed in range(80 if full else 16):
+    for seed in range(80 if full else 8):
         problem, eta_eps = generated(seed), 10.0 ** -(seed % 9)
         for B in (8, 9, 15, 16, 31, 32, 33, 63, 64, 96, 100, 256, 1000):
             outcome = solve(Oracle(problem), problem.x0, B, eta_eps)
@@ -100,7 +100,7 @@ def check_04_lemma_4(solve: Solver, full: bool) -> Check:
 def check_05_theorem_7(solve: Solver, full: bool) -> Check:
     worst, far, lowest, exits = 0.0, 0.0, 0.0, {"bracket": 0, "lo": 0, "anchor": 0}
     for output in OUTPUTS:
-        for problem, outcome, eta_eps in solved(solve, 80 if full else 16, output=output):
+        for problem, outcome, eta_eps in solved(solve, 80 if full else 8, output=output):
             exits[outcome.exit] += 1
             gap, d0 = problem.gap(outcome.point), problem.d0
             if outcome.exit == "bracket":
@@ -117,7 +117,7 @@ def check_05_theorem_7(solve: Solver, full: bool) -> Check:
 
 def check_06_lemma_6(solve: Solver, full: bool) -> Check:
     worst_eta, worst_k, searches = 0.0, 0.0, 0
-    for problem, outcome, eta_eps in solved(solve, 80 if full else 24):
+    for problem, outcome, eta_eps in solved(solve, 80 if full else 16):
         eta_max = math.sqrt(3) * problem.d0 / float(np.linalg.norm(problem.gradient(problem.x0, None)))
         accepted = [p.eta for p in outcome.probes if p.accepted]
         worst_eta = max([worst_eta, *(eta / eta_max for eta in accepted)])
