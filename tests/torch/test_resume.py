@@ -10,10 +10,11 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 
+import pfopt
 from pfopt.torch import ParameterFreeSGD
 from tests.torch.problems import Regression, all_finite, assert_same, run, snapshot
 
-TRAIN_STEPS = 32
+PRACTICAL_STEPS = 32
 CERTIFIED_STEPS = 64  # the smallest with which a probe has more than two steps
 
 
@@ -21,32 +22,33 @@ class Case(NamedTuple):
     """One way to train."""
 
     kwargs: dict[str, Any]
-    total_steps: int | None = TRAIN_STEPS
-    steps: int = TRAIN_STEPS
+    total_steps: int | None = PRACTICAL_STEPS
+    steps: int = PRACTICAL_STEPS
     feed: str = "gradients"
     dtype: torch.dtype = torch.float32
     batch_norm: bool = False
     groups: bool = False
 
 
-def certified(schedule: str, **options: Any) -> Case:
-    kwargs = {"plan": "certified", "schedule": schedule}
+def certified(output: Any, **options: Any) -> Case:
+    kwargs = {"plan": pfopt.Certified(output=output)}
     return Case(kwargs, total_steps=CERTIFIED_STEPS, steps=CERTIFIED_STEPS, **options)
 
 
 CASES = {
-    "train": Case({}),
-    "train, last iterate": Case({"average": "last", "schedule": "constant"}),
-    "train, losses": Case({"momentum": 0.9, "weight_decay": 0.01}, 512, 512, "loss"),
-    "train, closure": Case({"momentum": 0.9, "nesterov": True}, feed="closure"),
-    "train, for-loop kernels": Case({"foreach": False, "average": 3.0, "scope": "global"}),
-    "train, bfloat16": Case({"momentum": 0.9}, dtype=torch.bfloat16),
-    "train, float16": Case({}, dtype=torch.float16, feed="loss"),
-    "train, a scope per tensor": Case({"scope": "tensor", "momentum": 0.9}),
-    "train, a scope per group": Case({"scope": "group"}, groups=True),
-    "train, buffers": Case({}, batch_norm=True),
-    "certified, losses, buffers": certified("constant", feed="loss", batch_norm=True),
-    "certified, linear, bfloat16": certified("linear", dtype=torch.bfloat16),
+    "practical": Case({}),
+    "practical, linear": Case({"plan": pfopt.Practical(anneal="linear")}),
+    "practical, losses": Case({"momentum": 0.9, "weight_decay": 0.01}, 256, 256, "loss"),
+    "practical, closure": Case({"momentum": 0.9, "nesterov": True}, feed="closure"),
+    "practical, one by one": Case({"foreach": False, "plan": pfopt.Practical(scope="global")}),
+    "practical, bfloat16": Case({"momentum": 0.9}, dtype=torch.bfloat16),
+    "practical, float16": Case({}, dtype=torch.float16, feed="loss"),
+    "practical, a scope per tensor": Case({"plan": pfopt.Practical(scope="tensor"), "momentum": 0.9}),
+    "practical, a scope per group": Case({"plan": pfopt.Practical(scope="group")}, groups=True),
+    "practical, buffers": Case({}, batch_norm=True),
+    "certified, losses, buffers": certified("average", feed="loss", batch_norm=True),
+    "certified, last, bfloat16": certified("last", dtype=torch.bfloat16),
+    "practical, in tensors": Case({"capturable": True}),
     "unknown horizon": Case({"momentum": 0.9}, total_steps=None),
 }
 
@@ -123,7 +125,7 @@ def go_on(case: Case, model: Regression, optimizer: ParameterFreeSGD, stop: int,
             snapshot(model), reference.points[step + 1], f"stopped after {stop}, differs after {step + 1}"
         )
 
-    rest = case.steps - stop if case.steps <= CERTIFIED_STEPS else min(case.steps - stop, TRAIN_STEPS)
+    rest = case.steps - stop if case.steps <= CERTIFIED_STEPS else min(case.steps - stop, PRACTICAL_STEPS)
     run(model, optimizer, rest, first=stop, feed=case.feed, after_step=compare)
     if stop + rest == case.steps:
         assert optimizer.status() == reference.status
@@ -136,6 +138,37 @@ def test_the_whole_run_passes_through_probes_and_beyond(whole: tuple[Case, Whole
     assert len(reference.history) >= 1
     assert reference.status.phase == "done" if case.total_steps else reference.status.phase != "done"
     assert len({point["weight"].sum().item() for point in reference.points}) > 8
+
+
+@pytest.mark.parametrize("name", ["practical, losses", "practical, buffers", "certified, losses, buffers"])
+def test_a_checkpoint_moves_between_numbers_of_the_host_and_tensors(name: str) -> None:
+    """From a run on numbers to one on tensors, as an accelerator has it, and back: the same decisions and points."""
+    case = CASES[name]
+    case = case._replace(total_steps=CERTIFIED_STEPS, steps=CERTIFIED_STEPS)
+    in_tensors = case._replace(kwargs={**case.kwargs, "capturable": True})
+    reference, reference_optimizer = make(case)
+    run(reference, reference_optimizer, case.steps, feed=case.feed)
+    for first in range(2):
+        model, optimizer = make((case, in_tensors)[first])
+        for index, stop in enumerate((0, 3, 20, 41)):
+            moved_to = (case, in_tensors)[(first + index + 1) % 2]
+            content = torch.load(io.BytesIO(saved(model, optimizer)), weights_only=True)
+            for group in content["optimizer"]["param_groups"]:
+                group["capturable"] = moved_to is in_tensors
+            model, optimizer = make(moved_to)
+            model.load_state_dict(content["model"])
+            optimizer.load_state_dict(content["optimizer"])
+            assert_same(optimizer.state_dict(), content["optimizer"])
+            run(model, optimizer, ((3, 20, 41, case.steps)[index]) - stop, first=stop, feed=case.feed)
+            assert (optimizer.param_groups[0]["search"].device is not None) == (moved_to is in_tensors)
+        assert optimizer.status().phase == "done"
+        decided, of_reference = (
+            [(record.exponent, record.steps, record.accepted) for record in each.history()]
+            for each in (optimizer, reference_optimizer)
+        )
+        assert decided == of_reference
+        for value, other in zip(model.parameters(), reference.parameters(), strict=True):
+            torch.testing.assert_close(value, other)
 
 
 def test_save_and_load(whole: tuple[Case, Whole]) -> None:
@@ -172,7 +205,7 @@ def test_save_and_load_in_eval_mode(whole: tuple[Case, Whole]) -> None:
         optimizer.eval()
         assert_same(snapshot(model), deployed, "eval() is idempotent across a checkpoint")
         optimizer.train()
-        assert_same(snapshot(model), reference.points[stop], f"train() after {stop}")
+        assert_same(snapshot(model), reference.points[stop], f"practical() after {stop}")
         go_on(case, model, optimizer, stop, reference)
 
 
@@ -189,9 +222,9 @@ def test_load_into_an_optimizer_that_has_run_elsewhere(whole: tuple[Case, Whole]
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("plan", ["train", "certified"])
-def test_float32_state_of_half_parameters_survives_loading(plan: str, dtype: torch.dtype) -> None:
-    case = Case({"plan": plan, "momentum": 0.9 if plan == "train" else 0.0}, dtype=dtype)
+@pytest.mark.parametrize("plan", ["practical", "certified"])
+def test_float32_state_of_half_parameters_survives_loading(plan: Any, dtype: torch.dtype) -> None:
+    case = Case({"plan": plan, "momentum": 0.9 if plan == "practical" else 0.0}, dtype=dtype)
     model, optimizer = make(case)
     run(model, optimizer, 30)
     _, other = loaded(case, saved(model, optimizer))

@@ -15,16 +15,18 @@ from torch.distributed.tensor import Shard, distribute_tensor
 from torch.multiprocessing.spawn import spawn
 from torch.nn import Parameter
 
+import pfopt
 from pfopt.torch import ParameterFree, ParameterFreeSGD
+from pfopt.torch.base import ParameterFreeOptimizer
 
-PROCESSES, STEPS = 2, 80
+PROCESSES, STEPS = 2, 40
 SHAPES = [(5, 3), (4,), (1, 2)]
 RUNS: dict[str, dict[str, Any]] = {
     "default": {},
     "momentum": {"momentum": 0.9, "weight_decay": 0.01},
-    "one scope": {"scope": "global"},
-    "certified": {"plan": "certified", "schedule": "constant"},
-    "certified, linear": {"plan": "certified"},
+    "one scope": {"plan": pfopt.Practical(scope="global")},
+    "certified": {"plan": "certified"},
+    "certified, last": {"plan": pfopt.Certified(output="last")},
     "half precision": {"dtype": torch.bfloat16},
     "around Adam": {"adam": True},
 }
@@ -38,7 +40,7 @@ def trained(
     starts = [torch.randn(shape, generator=draw, dtype=torch.float64).to(dtype) for shape in SHAPES]
     params = [Parameter(place(start.clone())) for start in starts]
     if adam:
-        optimizer: ParameterFreeSGD = ParameterFree(torch.optim.Adam(params), STEPS, **kwargs)
+        optimizer: ParameterFreeOptimizer = ParameterFree(torch.optim.Adam(params), STEPS, **kwargs)
     else:
         optimizer = ParameterFreeSGD(params, STEPS, **kwargs)
     for _ in range(STEPS):

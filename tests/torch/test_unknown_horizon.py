@@ -1,4 +1,4 @@
-"""total_steps=None: a long run without end or, where it decays, budgets that double; always a point to deploy."""
+"""total_steps=None: a main run without end or, where it decays, budgets that double; always a point to deploy."""
 
 from __future__ import annotations
 
@@ -7,15 +7,17 @@ import itertools
 
 import torch
 
+import pfopt
 from pfopt.torch import ParameterFreeSGD
 from tests.torch.problems import Regression, all_finite, assert_same, run, snapshot
 
 STEPS = 3100
+DECAYING = pfopt.Practical(anneal="linear")
 
 
 def test_stages_follow_each_other_and_none_is_worse() -> None:
     model = Regression()
-    optimizer = ParameterFreeSGD(model.parameters(), None, average="last")
+    optimizer = ParameterFreeSGD(model.parameters(), None, plan=DECAYING)
     phases, ends = [optimizer.status().phase], [(0, model.full_loss())]
 
     def watch(step: int) -> None:
@@ -26,7 +28,7 @@ def test_stages_follow_each_other_and_none_is_worse() -> None:
             ends.append((step + 1, model.full_loss()))
 
     run(model, optimizer, STEPS, after_step=watch)
-    assert set(phases) == {"search", "train"}
+    assert set(phases) == {"search", "main"}
     steps, losses = zip(*ends, strict=True)
     lengths = [later - earlier for earlier, later in itertools.pairwise(steps)]
     assert len(lengths) >= 2
@@ -47,12 +49,12 @@ def test_not_knowing_the_horizon_changes_nothing_before_the_last_part() -> None:
     assert_same(known, unknown, "after 800 steps")
 
 
-def test_the_long_run_has_no_end() -> None:
+def test_the_main_run_has_no_end() -> None:
     model = Regression()
     optimizer = ParameterFreeSGD(model.parameters(), None)
     phases = []
     run(model, optimizer, STEPS, after_step=lambda _: phases.append(optimizer.status().phase))
-    assert phases == ["search"] * phases.count("search") + ["train"] * phases.count("train")
+    assert phases == ["search"] * phases.count("search") + ["main"] * phases.count("main")
     status = optimizer.status()
     assert status.step == STEPS
     assert status.steps_left is None
@@ -76,7 +78,7 @@ def test_deployed_point_improves_and_is_always_there() -> None:
 
 def test_resume_across_the_end_of_a_stage() -> None:
     model = Regression(dtype=torch.bfloat16)
-    optimizer = ParameterFreeSGD(model.parameters(), None, momentum=0.9, average="last")
+    optimizer = ParameterFreeSGD(model.parameters(), None, momentum=0.9, plan=DECAYING)
     last, copies = 1100, {}
 
     def keep(step: int) -> None:
@@ -88,7 +90,7 @@ def test_resume_across_the_end_of_a_stage() -> None:
     for step, (other, other_optimizer) in copies.items():
         fresh = Regression(dtype=torch.bfloat16)
         fresh.load_state_dict(other.state_dict())
-        resumed = ParameterFreeSGD(fresh.parameters(), None, momentum=0.9, average="last")
+        resumed = ParameterFreeSGD(fresh.parameters(), None, momentum=0.9, plan=DECAYING)
         resumed.load_state_dict(copy.deepcopy(other_optimizer.state_dict()))
         run(fresh, resumed, last - step - 1, first=step + 1)
         assert_same(snapshot(fresh), snapshot(model), f"stopped after step {step}")

@@ -10,9 +10,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import pfopt
 import pfopt.torch
-from pfopt.search import plan as plans
+from pfopt.core.config import PRACTICAL
 from pfopt.torch import ParameterFree, ParameterFreeSGD
+from pfopt.torch.state import setting
 
 STEPS = 400
 INPUTS = torch.randn(64, 5, generator=torch.Generator().manual_seed(0))
@@ -66,27 +68,27 @@ def test_every_base_learns(name: str, losses: bool) -> None:
     assert full_loss(net) < 0.3 * before
 
 
-@pytest.mark.parametrize("plan", ["train", "certified"])
-def test_around_sgd_it_is_parameter_free_sgd_but_for_constants_and_annealing(
-    plan: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("plan", [pfopt.Practical(anneal="linear", scope="global"), "certified"], ids=str)
+def test_around_sgd_it_is_parameter_free_sgd_but_for_constants(
+    plan: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(plans.CAP, True, plans.CAP[False])
-    monkeypatch.setitem(plans.HEAD_START, True, plans.HEAD_START[False])
+    """The base's own learning rate counts for nothing, and is left as it was."""
+    monkeypatch.setattr("pfopt.options.AROUND_BASE", PRACTICAL)
+    setting.cache_clear()
     one, other = model(torch.float64), model(torch.float64)
     base = torch.optim.SGD(one.parameters(), lr=0.3)
-    around, plain = (
-        ParameterFree(base, STEPS, plan=plan, schedule="constant", scope="global"),
-        ParameterFreeSGD(other.parameters(), STEPS, plan=plan, schedule="constant", scope="global"),
-    )
-    train(one, around)
-    train(other, plain)
+    around = ParameterFree(base, 200, plan=plan)
+    plain = ParameterFreeSGD(other.parameters(), 200, plan=plan)
+    train(one, around, last=200)
+    train(other, plain, last=200)
+    setting.cache_clear()
     assert [p.exponent for p in around.history()] == [p.exponent for p in plain.history()]
     for a, b in zip(one.parameters(), other.parameters(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-9)
     assert base.param_groups[0]["lr"] == 0.3
 
 
-def test_resume_equals_continue_in_the_middle_of_a_probe_and_of_the_long_run() -> None:
+def test_resume_equals_continue_in_the_middle_of_a_probe_and_of_the_main_run() -> None:
     for stop in (7, 150):
         net = model()
         opt = ParameterFree(torch.optim.AdamW(net.parameters()), STEPS)
@@ -131,8 +133,9 @@ def test_the_base_begins_anew_at_every_restart() -> None:
     assert [end + 1 for end in ends] == [sum(lengths[: i + 1]) for i in range(len(lengths))]
 
 
-@pytest.mark.parametrize("when", [0, 3, 20, 200])
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize(
+    ("when", "value"), [(0, torch.nan), (3, torch.inf), (20, torch.nan), (200, torch.inf)]
+)
 def test_a_gradient_that_is_not_finite_reaches_neither_parameters_nor_base(when: int, value: float) -> None:
     net = model()
     base = torch.optim.Adam(net.parameters())
