@@ -44,13 +44,6 @@ class GroupRule(NamedTuple):
         )
 
 
-class Order(NamedTuple):
-    """What was decided about a gradient of the main run, beside a block."""
-
-    decision: Decision
-    changed: Flag  # whether the points are to be written
-
-
 # ---------------------------------------------------------------- in a probe
 
 
@@ -102,7 +95,9 @@ def in_probe(
 # ---------------------------------------------------------------- in the main run
 
 
-def in_main_run(bundle: Bundle, group: GroupRule, order: Order, step_size: Tensor) -> Sums:
+def in_main_run(
+    bundle: Bundle, group: GroupRule, decision: Decision, changed: Flag, step_size: Tensor
+) -> Sums:
     """Move a bundle in the main run, from tensors and numbers alone, so that it can be compiled.
 
     Eagerly it is a pass over memory for every operation, compiled it is one or two. What changes from step to step is a
@@ -111,10 +106,11 @@ def in_main_run(bundle: Bundle, group: GroupRule, order: Order, step_size: Tenso
     Args:
         bundle: written in place; its points are y = z + beta (x̄ − z), and what moves is z.
         group: what holds for its parameter group.
-        order: what was decided.
+        decision: about the gradient, beside the bundle.
+        changed: whether the points are to be written.
         step_size: shape=() or (tensors,).
     """
-    points, rule, decision = ops.concat(bundle.points), group.rule, order.decision
+    points, rule = ops.concat(bundle.points), group.rule
     average = bundle.concat("average") if group.averages else None
     iterate, has_velocity = points, bool(rule.momentum and bundle.directions)
     if average is not None and group.interpolates:
@@ -135,7 +131,7 @@ def in_main_run(bundle: Bundle, group: GroupRule, order: Order, step_size: Tenso
     new = block.iterate
     if block.average is not None and group.interpolates:
         new = torch.lerp(new, block.average, decision.next_beta)
-    ops.store(where(order.changed, new, points), bundle.points)
+    ops.store(where(changed, new, points), bundle.points)
     bundle.round_points()
     kept = {"average": block.average, "mean_square": block.mean_square, "momentum_buffer": block.velocity}
     for name, vector in kept.items():
@@ -150,8 +146,8 @@ def compiled() -> Callable[..., Sums]:
     return torch.compile(in_main_run)
 
 
-def order(decision: Decision, point: Tensor, traced: bool) -> Order:
-    """A decision of the main run beside a block.
+def order(decision: Decision, point: Tensor, traced: bool) -> tuple[Decision, Flag]:
+    """A decision of the main run beside a block, and whether it changes the points.
 
     Its numbers are tensors, whatever the controller computes with: torch divides a number of the host by a tensor in
     two roundings. Only the weights of averages may be numbers.
@@ -182,7 +178,7 @@ def order(decision: Decision, point: Tensor, traced: bool) -> Order:
         next_beta=next_beta,
         coordinate_rule=CoordinateRule(square_weight, *others),
     )
-    return Order(here, _beside(changed, point, traced))
+    return here, _beside(changed, point, traced)
 
 
 def _beside(value: Flag | Real, point: Tensor, traced: bool = False) -> Any:

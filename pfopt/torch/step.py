@@ -162,7 +162,7 @@ def _move_in_probe(work: Work, state: State, decision: Decision) -> tuple[list[R
 def _move_in_main_run(work: Work, decision: Decision) -> tuple[list[Tensor], list[Sums]]:
     """Move all bundles; the step sizes of each one's tensors, and what it measured."""
     steps = torch.as_tensor(decision.step_sizes, dtype=work.memory.like.dtype).reshape(-1)
-    orders: dict[Any, moves.Order] = {}
+    orders: dict[Any, tuple[Decision, Flag]] = {}
     rates, sums = [], []
     for bundle, step_size in zip(work.bundles, work.scopes.step_sizes(steps, work.bundles), strict=True):
         group, point = work.groups[bundle.group], bundle.points[0]
@@ -172,7 +172,7 @@ def _move_in_main_run(work: Work, decision: Decision) -> tuple[list[Tensor], lis
             orders[key] = moves.order(decision, point, traced=flat is not None)
         rule = moves.GroupRule.of(work.config, group, bundle.params[0].dtype, work.size)
         move = moves.in_main_run if flat is None else moves.compiled()
-        sums.append(move(flat or bundle, rule, orders[key], step_size.to(point)))
+        sums.append(move(flat or bundle, rule, *orders[key], step_size.to(point)))
         rates.append(step_size * group["lr"])
     return rates, sums
 
