@@ -64,7 +64,8 @@ def cast(record: Any, dtype: Any) -> Any:
 
 
 def lerp(a: jax.Array, b: jax.Array, weight: jax.Array) -> jax.Array:
-    """a + w (b − a); exactly a at w = 0, whatever b is, and exactly b at w = 1."""
+    """The point a + w (b − a); exactly a at w = 0, whatever b is, and exactly b at w = 1."""
+    weight = weight.astype(a.dtype)
     return jnp.where(weight == 0, a, jnp.where(weight == 1, b, a + weight * (b - a)))
 
 

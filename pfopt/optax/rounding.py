@@ -18,7 +18,9 @@ from pfopt.optax import leaves
 from pfopt.optax.leaves import Leaves
 from pfopt.optax.state import ParameterFreeState
 
-FARTHEST = 2.0**10  # norms of the anchor; the same in float32 and float64, so that both take the same decisions
+FARTHEST = (
+    2.0**10
+)  # norms of the anchor; the same in float32 and float64, so that both take the same decisions
 NEAR = 0.0625  # of the anchor's norm: an update from FARTHEST leads back to within that, in any dtype
 
 
@@ -71,7 +73,7 @@ def overflows(points: Leaves, params: list[Any]) -> jax.Array | bool:
     over = False
     for point, param in zip(points, params, strict=True):
         if leaves.is_half(param):
-            over |= jnp.any(jnp.abs(point) > largest(param))
+            over |= jnp.any(jnp.abs(point) > float(jnp.finfo(param.dtype).max))
     return over
 
 

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax import lax
+from jax.core import Tracer
 
 from pfopt.core import controller, preconditioned
 from pfopt.core import run as runs
@@ -77,7 +78,7 @@ def init(options: Options, params: Any) -> ParameterFreeState:
     dtype, scopes = leaves.statistics_dtype(all_params), len(all_params) if options.by_leaf else 0
 
     def number(value: Any = 0, kind: Any = jnp.int32) -> jax.Array:
-        return lax.convert_element_type(value, kind)
+        return jnp.array(value, kind)
 
     def tree(wanted: bool) -> Any:
         return jax.tree.map(leaves.zeros, params) if wanted else None
@@ -106,7 +107,7 @@ def init(options: Options, params: Any) -> ParameterFreeState:
 
 def is_traced(value: Any) -> bool:
     """Whether a number has no value to look at yet."""
-    return isinstance(value, jax.core.Tracer)
+    return isinstance(value, Tracer)
 
 
 def is_zero(value: Any) -> bool:

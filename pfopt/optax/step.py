@@ -50,11 +50,18 @@ class Shared(NamedTuple):
     arithmetic: Arithmetic
 
 
-KEPT = ("average", "mean_square", "velocity")  # fields of ``Block`` and trees of the state, in the order of ``Block``
+# trees of the state that are fields of ``Block``, in its order
+KEPT = ("average", "mean_square", "velocity")
 
 
 def take_gradient(options: Options, state: ParameterFreeState, gradient: Gradient) -> Turn:
-    """What one gradient does; ``state`` has lists of leaves for trees."""
+    """Take one gradient.
+
+    Args:
+        options: what the caller chose.
+        state: with lists of leaves for trees, and without that of the base.
+        gradient: and where it was taken.
+    """
     state, norms = _measure(options, state, gradient)
     phase, signal = state.controller.phase, norms.measured.signal
     first = signal & (phase == Phase.SEARCH) & (state.deployed == Slot.LAST)
@@ -120,7 +127,12 @@ def _decide(
 
 
 def _record(
-    options: Options, state: ParameterFreeState, norms: Norms, decision: Decision, step_sizes: jax.Array, moved: Moved
+    options: Options,
+    state: ParameterFreeState,
+    norms: Norms,
+    decision: Decision,
+    step_sizes: jax.Array,
+    moved: Moved,
 ) -> tuple[ParameterFreeState, jax.Array]:
     """The core's record of a move and, around a base, the distance in the metric of its directions."""
     if state.metric is not None:
@@ -131,38 +143,44 @@ def _record(
     return state._replace(run=run), kept
 
 
+def _dual_distance_sq(
+    state: ParameterFreeState, directions: Leaves, taken: jax.Array
+) -> tuple[ParameterFreeState, jax.Array]:
+    """Of a probe whose steps decay, the displacement η Σ d that its certificate is about."""
+    total = optax.tree.add(state.grad_sum, directions)
+    grad_sum = optax.tree.where(taken, total, state.grad_sum)
+    path = optax.tree.scale(core_step.probe_step_size(state.controller), grad_sum)
+    distance_sq = jnp.sum(leaves.dots([(path, path)], state.anchor_sq.dtype), axis=1)
+    return state._replace(grad_sum=grad_sum), distance_sq
+
+
 def _move_probe(options: Options, gradient: Gradient, norms: Norms, turn: Turn) -> Turn:
     """One gradient of a probe; all leaves stay where they are if one overflows."""
     old = optax.tree.where(turn.state.run.step == 0, turn.state.anchor, gradient.points)
     state, decision = _decide(options, turn.state, norms.measured, Phase.SEARCH)
-    dtype, step_size = state.anchor_sq.dtype, decision.step_sizes[0]
-    new, distances_sq = [], []
-    for row in zip(old, state.anchor, gradient.directions, strict=True):
-        local = step_size.astype(row[0].dtype)
-        block, sums = update.move_probe_block(Block(*row), decision, local, leaves.arithmetic(dtype))
-        new.append(block.iterate)
-        distances_sq.append(sums.distance_sq)
-    plain_sq = leaves.by_scope(leaves.table([distances_sq], dtype)[0], options.by_leaf)
+    dtype, blocks, sums = state.anchor_sq.dtype, [], []
+    for block in map(Block, old, state.anchor, gradient.directions):
+        step_size = decision.step_sizes[0].astype(block.iterate.dtype)
+        block, measured = update.move_probe_block(block, decision, step_size, leaves.arithmetic(dtype))
+        blocks.append(block)
+        sums.append(measured.distance_sq)
+    new = [block.iterate for block in blocks]
+    plain_sq = leaves.by_scope(leaves.table([sums], dtype)[0], options.by_leaf)
     plain_sq = jnp.where(rounding.overflows(new, gradient.params), jnp.inf, plain_sq)
-    distance_sq = plain_sq
-    if state.grad_sum:  # the certificate is that of x_0 − η Σ d
-        step_size = core_step.probe_step_size(state.controller)
-        grad_sum = optax.tree.where(
-            decision.taken, optax.tree.add(state.grad_sum, gradient.directions), state.grad_sum
-        )
-        dual_sq = jnp.sum(leaves.dots([(optax.tree.scale(step_size, grad_sum),) * 2], dtype), axis=1)
-        state = state._replace(grad_sum=grad_sum)
+
+    step_size, distance_sq = core_step.probe_step_size(state.controller), plain_sq
+    if state.grad_sum:
+        state, dual_sq = _dual_distance_sq(state, gradient.directions, decision.taken)
         distance_sq = jnp.where(jnp.isfinite(plain_sq), dual_sq, jnp.inf)
     state, kept = _record(options, state, norms, decision, step_size, Moved(distance_sq))
     lost = rounding.is_lost(state, step_size, plain_sq[0], gradient.params)
     state = state._replace(run=state.run._replace(frozen=state.run.frozen | lost))
+
     new = optax.tree.where(kept, new, old)
-    new = optax.tree.where(state.run.frozen, state.anchor, new)
+    new = optax.tree.where(state.run.frozen, state.anchor, new)  # where it waits for the end of the probe
     if options.config.certified and options.config.returns_average:
-        average = [
-            leaves.lerp(mean, x, decision.average_weight) for mean, x in zip(state.average, old, strict=True)
-        ]
-        state = state._replace(average=average)
+        rows = zip(state.average, old, strict=True)
+        state = state._replace(average=[leaves.lerp(*row, decision.average_weight) for row in rows])
     return Turn(state, optax.tree.sub(new, gradient.points), decision.taken, decision.restart)
 
 
@@ -178,8 +196,9 @@ def _move_main_run(options: Options, gradient: Gradient, norms: Norms, turn: Tur
     moves, blocks, sums = [], [], []
     for place, (param, block) in enumerate(zip(gradient.params, _blocks(state, gradient), strict=True)):
         if sums:
-            own = (leaves.wait_for(x, sums[-1].distance_sq) for x in (block.iterate, block.gradient))
-            block = block._replace(**dict(zip(("iterate", "gradient"), own, strict=True)))
+            before = sums[-1].distance_sq
+            point, direction = (leaves.wait_for(x, before) for x in (block.iterate, block.gradient))
+            block = block._replace(iterate=point, gradient=direction)
         move, block, measured = _move_leaf(shared, param, block, step_sizes[place])
         moves.append(move)
         blocks.append(block)

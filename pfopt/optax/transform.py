@@ -3,7 +3,6 @@
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import optax
 
 from pfopt.core.records import Phase
@@ -86,9 +85,7 @@ def parameter_free_sgd(
         nothing. A complex parameter counts as two real ones.
     """
     return _transformation(
-        validation.options(
-            total_steps, plan, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay
-        )
+        validation.options(total_steps, plan, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay)
     )
 
 
@@ -127,13 +124,13 @@ def parameter_free(
 
 
 def _transformation(options: Options) -> optax.GradientTransformationExtraArgs:
-    def init(params: Any) -> ParameterFreeState:
+    def init(params: Any) -> Any:
         validation.params(params)
         return states.init(options, params)
 
     def update(
         updates: Any, state: Any, params: Any = None, *, value: Any = None, **extra_args: Any
-    ) -> tuple[Any, ParameterFreeState]:
+    ) -> tuple[Any, Any]:
         if params is None:
             raise ValueError(validation.PARAMS_MISSING)
         loss = validation.loss(value, state.anchor_sq.dtype)
@@ -142,7 +139,7 @@ def _transformation(options: Options) -> optax.GradientTransformationExtraArgs:
             extra_args = extra_args if value is None else {"value": value, **extra_args}
             directions, base_state = options.base.update(updates, state.base, params, **extra_args)
         gradient = _gradient(options, state, params, updates, directions)._replace(loss=loss)
-        turn = step.take_gradient(options, states.flatten(state), gradient)
+        turn = step.take_gradient(options, states.flatten(state)._replace(base=None), gradient)
         done = state.controller.phase == Phase.DONE
         moves, iterates = rounding.updates(gradient.params, gradient.points, turn.moves, done)
         new = states.unflatten(turn.state._replace(iterate=iterates), state)
@@ -152,7 +149,9 @@ def _transformation(options: Options) -> optax.GradientTransformationExtraArgs:
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-def _gradient(options: Options, state: ParameterFreeState, params: Any, grads: Any, directions: Any) -> Gradient:
+def _gradient(
+    options: Options, state: ParameterFreeState, params: Any, grads: Any, directions: Any
+) -> Gradient:
     """Trees to lists of leaves."""
     param_leaves, structure = jax.tree.flatten(params)
 
@@ -166,14 +165,16 @@ def _gradient(options: Options, state: ParameterFreeState, params: Any, grads: A
         directions = gradients
     else:
         directions = optax.tree.add_scale(gradients, options.weight_decay, points)
+        directions = optax.tree.cast_like(directions, points)
     return Gradient(param_leaves, points, gradients, directions)
 
 
 def _next_base(options: Options, params: Any, old: Any, new: Any, turn: Turn) -> Any:
     """The base's state: the old one after a gradient that is not taken, a fresh one before the first from an anchor."""
-    if options.base is None:
+    base = options.base
+    if base is None:
         return None
     param_leaves, structure = jax.tree.flatten(params)
     anchor = structure.unflatten(map(leaves.as_param, turn.state.anchor, param_leaves))
     kept = optax.tree.where(turn.taken, new, old)
-    return when(turn.restart, lambda _: options.base.init(anchor), kept)
+    return when(turn.restart, lambda _: base.init(anchor), kept)

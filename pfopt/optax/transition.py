@@ -5,12 +5,11 @@ import optax
 
 from pfopt.core import controller
 from pfopt.core import run as runs
-from pfopt.core.arrays import choose
 from pfopt.core.config import Config
 from pfopt.core.records import Phase, Slot, State, Transition
 from pfopt.optax import leaves
 from pfopt.optax.leaves import Leaves
-from pfopt.optax.state import ParameterFreeState, Turn
+from pfopt.optax.state import ParameterFreeState, Turn, when
 
 
 def finish(config: Config, points: Leaves, turn: Turn) -> Turn:
@@ -27,7 +26,7 @@ def finish(config: Config, points: Leaves, turn: Turn) -> Turn:
     fresh = runs.begin(len(run.grad_sq_sum) - 1, jnp, dtype=run.weight_sum.dtype)
     state = turn.state._replace(
         controller=following,
-        run=choose(done, run, fresh),  # ``status`` tells of the last one when all is over
+        run=when(~done, lambda _: fresh, run),  # ``status`` tells of the last one when all is over
         probes=turn.state.probes + (before.phase == Phase.SEARCH),
         deployed=controller.deployed_slot(config, following),
     )

@@ -9,11 +9,12 @@ import optax
 
 from pfopt import options as choices
 from pfopt.core.budget import ENDLESS
-from pfopt.options import Certified, PlanLike, Practical
 from pfopt.optax.state import Options, is_traced
+from pfopt.options import Certified, PlanLike, Practical
 
 PARAMS_MISSING = (
-    "params must be passed to update(updates, state, params), which measures the distance from the anchor, got None"
+    "params must be passed to update(updates, state, params), which measures the distance from the "
+    "anchor, got None"
 )
 
 
@@ -144,4 +145,6 @@ def _total_steps(value: Any, chosen: Certified | Practical) -> Any:
 
 def _number(value: Any) -> Any:
     """Arrays that hold a number, as ``optax.inject_hyperparams`` makes them, as Python numbers."""
-    return value.item() if isinstance(value, jax.Array) and not is_traced(value) and value.ndim == 0 else value
+    return (
+        value.item() if isinstance(value, jax.Array) and not is_traced(value) and value.ndim == 0 else value
+    )

@@ -88,7 +88,8 @@ def test_leftovers_of_killed_processes_go_and_those_of_running_ones_stay(tmp_pat
 
 def test_a_killed_suite_goes_on_to_the_same_rows(tmp_path: Path) -> None:
     """Kill -9 after the first record; what follows computes only the rest."""
-    code = f"from tests.experiments.test_store import run; run({str(tmp_path / 'killed')!r})"
+    code = "import torch; torch.set_num_threads(1); from tests.experiments.test_store import run; "
+    code += f"run({str(tmp_path / 'killed')!r})"
     runs = tmp_path / "killed" / "runs"
     with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT) as killed:
         while killed.poll() is None and not list(runs.glob("[!.]*.json")):
@@ -106,7 +107,8 @@ def test_a_killed_suite_goes_on_to_the_same_rows(tmp_path: Path) -> None:
 
 
 SUITE = replace(
-    tiny_suite(tasks='["diabetes-ridge"]', methods='["dog"]', comparisons="[]", seeds=str(list(range(40)))),
+    tiny_suite(tasks='["diabetes-ridge"]', methods='["dog"]', comparisons="[]", seeds=str(list(range(30)))),
+    budget=60,
     grid=None,
     sensitivity=None,
 )

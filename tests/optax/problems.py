@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+import pfopt
 import pfopt.optax
 
 RNG = np.random.default_rng(0)
@@ -30,6 +31,14 @@ def loss(params: Any, rows: slice = slice(None)) -> jax.Array:
         jnp.asarray(INPUTS[rows], weight.real.dtype) @ weight + bias - TARGETS[rows].astype(weight.real.dtype)
     )
     return jnp.mean(jnp.square(jnp.abs(residual)))
+
+
+PLANS: dict[str, dict[str, Any]] = {
+    "practical": {"momentum": 0.9},
+    "practical, linear": {"plan": pfopt.Practical(anneal="linear", scope="tensor")},
+    "certified": {"plan": "certified"},
+    "certified, last": {"plan": pfopt.Certified(output="last")},
+}
 
 
 class Trained(NamedTuple):
