@@ -74,7 +74,8 @@ def take_gradient(
         config: what the caller chose.
         state: after the search.
         run: what the run has measured so far.
-        grad_sq, loss: ‖g‖² of this gradient; the loss where it was taken, or None.
+        grad_sq: ‖g‖² of this gradient.
+        loss: the loss at this point, or None.
         counts: False for what spends nothing, exact zeros before the first other gradient.
     """
     constants = config.constants
@@ -104,8 +105,7 @@ def take_gradient(
 
     in_a_row = fault.nonfinite_in_a_row
     following = run._replace(**moments._asdict(), step=run.step + counts, nonfinite_in_a_row=in_a_row)
-    following = following._replace(at_kink=at_kink, weight_sum=weight_sum)
-    following = faults.restarted(following, fault.restart)
+    following = faults.restarted(following._replace(at_kink=at_kink, weight_sum=weight_sum), fault.restart)
     decision = Decision(
         taken=fault.taken,
         restart=fault.restart,
