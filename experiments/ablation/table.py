@@ -54,7 +54,8 @@ def _ratios(pairs: pd.DataFrame, name: str, title: str) -> pd.DataFrame:
 
 def _missed(pairs: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
     """Share of (initial - best) that a run missed, less the default's; best is the lowest loss ever seen."""
-    seen = pd.concat([table[table.group != "lanes"][["task", "seed", "value"]], _recorded()])
+    problems = pd.DataFrame(table[table.group != "lanes"], columns=["task", "seed", "value"])
+    seen = pd.concat([problems, _recorded()])
     best = seen.groupby(["task", "seed"]).value.min().rename("best")
     pairs = pairs.join(best, on=["task", "seed"])
     reach = pairs.initial - pairs.best
