@@ -77,6 +77,11 @@ def dots(pairs: list[tuple[Leaves, Leaves]], dtype: Any) -> jax.Array:
     return table(products, dtype)
 
 
+def norm_sq(vector: Leaves, dtype: Any) -> jax.Array:
+    """‖x‖² of all leaves together."""
+    return jnp.sum(dots([(vector, vector)], dtype))
+
+
 def table(rows: list[list[jax.Array]], dtype: Any) -> jax.Array:
     """Rows of one number of each leaf, as one array: what is made of it costs a few operations for all leaves."""
     numbers = [number for row in rows for number in row]

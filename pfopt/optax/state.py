@@ -17,7 +17,7 @@ from pfopt.core.records import Run, Slot, State
 from pfopt.optax import leaves
 from pfopt.optax.leaves import Leaves
 
-Carried = TypeVar("Carried")
+T = TypeVar("T")
 
 
 class Options(NamedTuple):
@@ -61,13 +61,14 @@ class ParameterFreeState(NamedTuple):
 
 
 class Turn(NamedTuple):
-    """What one gradient has done so far."""
+    """What one gradient has done."""
 
     state: ParameterFreeState  # with lists of leaves for trees
     moves: Leaves  # what to add to the points
-    taken: jax.Array  # shape=(), bool; the gradient counts for the base, too
     restart: jax.Array  # shape=(), bool; the next gradient is the first one from the anchor
 
+
+Carried = tuple[ParameterFreeState, Leaves]  # the first two of these, on the way
 
 TREES = ("anchor", "average", "lo", "hi", "grad_sum", "velocity", "mean_square", "iterate")
 
@@ -128,14 +129,14 @@ def unflatten(flat: ParameterFreeState, like: ParameterFreeState) -> ParameterFr
     )
 
 
-def when(condition: jax.Array, change: Callable[[Carried], Carried], carried: Carried) -> Carried:
+def when(condition: jax.Array, change: Callable[[T], T], carried: T) -> T:
     """``change(carried)`` where ``condition`` holds, else ``carried``.
 
     ``lax.cond`` written as a ``while_loop`` of at most one iteration: XLA then updates the carried buffers in place,
     and a leaf that does not change is not copied.
     """
 
-    def body(carry: tuple[Any, Carried]) -> tuple[Any, Carried]:
+    def body(carry: tuple[Any, T]) -> tuple[Any, T]:
         new = jax.tree.map(lambda a, b: lax.convert_element_type(a, b.dtype), change(carry[1]), carry[1])
         return jnp.zeros_like(condition), new
 

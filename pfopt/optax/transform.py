@@ -133,48 +133,42 @@ def _transformation(options: Options) -> optax.GradientTransformationExtraArgs:
     ) -> tuple[Any, Any]:
         if params is None:
             raise ValueError(validation.PARAMS_MISSING)
-        loss = validation.loss(value, state.anchor_sq.dtype)
-        directions, base_state = None, None
-        if options.base is not None:
-            extra_args = extra_args if value is None else {"value": value, **extra_args}
-            directions, base_state = options.base.update(updates, state.base, params, **extra_args)
-        gradient = _gradient(options, state, params, updates, directions)._replace(loss=loss)
-        turn = step.take_gradient(options, states.flatten(state)._replace(base=None), gradient)
+        gradient = _gradient(options, state, params, updates, {"value": value, **extra_args})
+        turn = step.take_gradient(options, states.flatten(state), gradient)
         done = state.controller.phase == Phase.DONE
         moves, iterates = rounding.updates(gradient.params, gradient.points, turn.moves, done)
         new = states.unflatten(turn.state._replace(iterate=iterates), state)
-        new = new._replace(base=_next_base(options, params, state.base, base_state, turn))
+        if options.base is not None:
+            new = new._replace(base=_next_base(options.base, params, turn))
         return jax.tree.unflatten(jax.tree.structure(params), moves), new
 
     return optax.GradientTransformationExtraArgs(init, update)
 
 
 def _gradient(
-    options: Options, state: ParameterFreeState, params: Any, grads: Any, directions: Any
+    options: Options, state: ParameterFreeState, params: Any, grads: Any, extra_args: dict[str, Any]
 ) -> Gradient:
-    """Trees to lists of leaves."""
+    """What came, and what the base makes of it, as lists of leaves."""
     param_leaves, structure = jax.tree.flatten(params)
 
     def as_leaves(tree: Any) -> Leaves:
         return list(map(leaves.as_real, structure.flatten_up_to(tree), param_leaves))
 
     points, gradients = rounding.points(param_leaves, jax.tree.leaves(state.iterate)), as_leaves(grads)
+    directions, base = gradients, None
     if options.base is not None:
-        directions = as_leaves(directions)
-    elif states.is_zero(options.weight_decay):
-        directions = gradients
-    else:
+        given = {name: value for name, value in extra_args.items() if name != "value" or value is not None}
+        made, base = options.base.update(grads, state.base, params, **given)
+        directions = as_leaves(made)
+    elif not states.is_zero(options.weight_decay):
         directions = optax.tree.add_scale(gradients, options.weight_decay, points)
         directions = optax.tree.cast_like(directions, points)
-    return Gradient(param_leaves, points, gradients, directions)
+    loss = validation.loss(extra_args["value"], state.anchor_sq.dtype)
+    return Gradient(param_leaves, points, gradients, directions, base, loss)
 
 
-def _next_base(options: Options, params: Any, old: Any, new: Any, turn: Turn) -> Any:
-    """The base's state: the old one after a gradient that is not taken, a fresh one before the first from an anchor."""
-    base = options.base
-    if base is None:
-        return None
+def _next_base(base: optax.GradientTransformationExtraArgs, params: Any, turn: Turn) -> Any:
+    """The base's state, which begins anew where the next gradient is the first one from the anchor."""
     param_leaves, structure = jax.tree.flatten(params)
     anchor = structure.unflatten(map(leaves.as_param, turn.state.anchor, param_leaves))
-    kept = optax.tree.where(turn.taken, new, old)
-    return when(turn.restart, lambda _: base.init(anchor), kept)
+    return when(turn.restart, lambda _: base.init(anchor), turn.state.base)

@@ -9,30 +9,31 @@ from pfopt.core.config import Config
 from pfopt.core.records import Phase, Slot, State, Transition
 from pfopt.optax import leaves
 from pfopt.optax.leaves import Leaves
-from pfopt.optax.state import ParameterFreeState, Turn, when
+from pfopt.optax.state import Carried, ParameterFreeState, when
 
 
-def finish(config: Config, points: Leaves, turn: Turn) -> Turn:
+def finish(config: Config, points: Leaves, carried: Carried) -> Carried:
     """The state before the next run, and moves to the point where that starts; or to the returned one.
 
     Args:
         config: what the caller chose.
         points: where the last gradient of the run was taken.
-        turn: after the move that it led to.
+        carried: after the move that it led to.
     """
-    before, run = turn.state.controller, turn.state.run
+    state, moves = carried
+    before, run = state.controller, state.run
     following, transition = controller.finish(config, before, run)
     done = following.phase == Phase.DONE
     fresh = runs.begin(len(run.grad_sq_sum) - 1, jnp, dtype=run.weight_sum.dtype)
-    state = turn.state._replace(
+    state = state._replace(
         controller=following,
         run=when(~done, lambda _: fresh, run),  # ``status`` tells of the last one when all is over
-        probes=turn.state.probes + (before.phase == Phase.SEARCH),
+        probes=state.probes + (before.phase == Phase.SEARCH),
         deployed=controller.deployed_slot(config, following),
     )
     lay_out = _lay_out_certified if config.certified else _lay_out_practical
-    state, new = lay_out(config, state, optax.tree.add(points, turn.moves), transition)
-    return turn._replace(state=state, moves=optax.tree.sub(new, points))
+    state, new = lay_out(config, state, optax.tree.add(points, moves), transition)
+    return state, optax.tree.sub(new, points)
 
 
 def _lay_out_certified(
@@ -60,7 +61,7 @@ def _lay_out_practical(
         begins = state.controller.phase == Phase.MAIN
         state = state._replace(average=optax.tree.where(begins, state.anchor, state.average))
     if config.stages:
-        moved_sq = jnp.sum(leaves.dots([(new, new)], state.anchor_sq.dtype))
+        moved_sq = leaves.norm_sq(new, state.anchor_sq.dtype)
         state = state._replace(
             anchor=optax.tree.where(transition.reanchor, new, state.anchor),
             anchor_sq=jnp.where(transition.reanchor, moved_sq, state.anchor_sq),
