@@ -97,7 +97,10 @@ def whole_run(case: Case) -> Whole:
 
     run(model, optimizer, case.steps, feed=case.feed, after_step=record)
     assert all_finite(model)
-    stops = list(range(case.steps)) if case.steps <= CERTIFIED_STEPS else boundaries(case, checkpoints)
+    if case.steps <= PRACTICAL_STEPS:
+        stops = list(range(case.steps))
+    else:
+        stops = boundaries(case, checkpoints)
     return Whole(points, checkpoints, stops, optimizer.status(), optimizer.history())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any, NamedTuple
 
@@ -61,12 +62,13 @@ def assert_safe_end(running: Run) -> None:
     assert running.model.full_loss() <= running.at_anchor * (1 + 1e-6)
 
 
-FOREVER = pytest.mark.parametrize("forever", [False, True], ids=["once", "from then on"])
+def pairs(names: list[str], faults: list[str]) -> list[tuple[str, str, bool]]:
+    """Every two of: a name, a fault, and whether it comes once or from then on."""
+    places = itertools.product(enumerate(names), enumerate(faults))
+    return [(name, fault, (i + j) % 2 == 1) for (i, name), (j, fault) in places]
 
 
-@FOREVER
-@pytest.mark.parametrize("fault", ["grad -inf", "loss nan"])
-@pytest.mark.parametrize("name", list(PLANS))
+@pytest.mark.parametrize(("name", "fault", "forever"), pairs(list(PLANS), ["grad -inf", "loss nan"]))
 def test_a_fault_at_any_step(name: str, fault: str, forever: bool) -> None:
     steps = 32 if "certified" in name else 20
     for when in range(steps):
@@ -77,9 +79,9 @@ def test_a_fault_at_any_step(name: str, fault: str, forever: bool) -> None:
         assert running.model.full_loss() <= running.at_anchor * (1 + 1e-6), f"fault at step {when}"
 
 
-@FOREVER
-@pytest.mark.parametrize("fault", ["grad nan", "loss nan"])
-@pytest.mark.parametrize("anneal", ["averaging", "linear"])
+@pytest.mark.parametrize(
+    ("anneal", "fault", "forever"), pairs(["averaging", "linear"], ["grad nan", "loss nan"])
+)
 def test_a_fault_in_every_phase(anneal: Any, fault: str, forever: bool) -> None:
     steps = 150
 

@@ -52,11 +52,11 @@ def test_not_knowing_the_horizon_changes_nothing_before_the_last_part() -> None:
 def test_the_main_run_has_no_end() -> None:
     model = Regression()
     optimizer = ParameterFreeSGD(model.parameters(), None)
-    phases = []
-    run(model, optimizer, STEPS, after_step=lambda _: phases.append(optimizer.status().phase))
+    phases: list[str] = []
+    run(model, optimizer, 1200, after_step=lambda _: phases.append(optimizer.status().phase))
     assert phases == ["search"] * phases.count("search") + ["main"] * phases.count("main")
     status = optimizer.status()
-    assert status.step == STEPS
+    assert status.step == 1200
     assert status.steps_left is None
 
 

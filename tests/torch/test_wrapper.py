@@ -57,13 +57,12 @@ BASES = {
 }
 
 
-@pytest.mark.parametrize("losses", [False, True], ids=["gradients", "losses"])
 @pytest.mark.parametrize("name", BASES)
-def test_every_base_learns(name: str, losses: bool) -> None:
+def test_every_base_learns(name: str) -> None:
     net = model()
     before = full_loss(net)
     opt = ParameterFree(BASES[name](net.parameters()), STEPS)
-    train(net, opt, losses=losses)
+    train(net, opt, losses=name in ("sgd", "adamw"))
     assert opt.status().phase == "done"
     assert full_loss(net) < 0.3 * before
 
