@@ -97,7 +97,8 @@ def same_params(anchor: Any, given: Any) -> None:
     for (path, leaf), param in zip(paths, found, strict=True):
         if is_masked(leaf):
             continue
-        shape = leaf.shape[:-1] if jnp.iscomplexobj(param) else leaf.shape
+        is_complex = jnp.issubdtype(getattr(param, "dtype", float), jnp.complexfloating)
+        shape = leaf.shape[:-1] if is_complex else leaf.shape
         came = getattr(param, "shape", type(param).__name__)
         if shape != came:
             name = jax.tree_util.keystr(path) or "its only leaf"
