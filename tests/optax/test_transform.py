@@ -184,7 +184,7 @@ def test_the_base_gets_the_loss_and_what_else_there_is() -> None:
         return jax.tree.map(lambda g: g * factor * value, updates), state
 
     function: Any = update
-    base = optax.GradientTransformationExtraArgs(lambda _: optax.EmptyState(), function)
+    base = optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), function)
     tx, params = pfopt.optax.parameter_free(base, STEPS, plan="certified"), regression()
     updates, _ = jax.eval_shape(tx.update, params, tx.init(params), params, value=1.0, factor=2.0)
     assert jax.tree.structure(updates) == jax.tree.structure(params)
