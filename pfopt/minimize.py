@@ -1,7 +1,6 @@
 """The numpy front end: ``minimize`` feeds an oracle's gradients to the algorithm and moves one array."""
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -107,7 +106,8 @@ class _Driver:
         by_coordinate: bool,
     ):
         self.oracle, self.anchor, self.callback, self.by_coordinate = oracle, anchor, callback, by_coordinate
-        self.arithmetic = Arithmetic(total=partial(np.sum, dtype=np.float64), lerp=_lerp)
+        dot = np.vdot if anchor.dtype == np.float64 else _dot
+        self.arithmetic = Arithmetic(dot, _lerp, move=lambda a, b, c: a - b * c, clip=np.clip)
         self.kept: dict[Slot, _Output] = {}
         self.probes: list[ProbeRecord] = []
         self.gradients = 0
@@ -171,17 +171,19 @@ class _Driver:
         start, run = self.anchor, runs.begin(0, np, dtype=np.float64)
         mean_square = np.zeros_like(start) if self.by_coordinate else None
         block = Block(start, start, start, average=start, mean_square=mean_square)
-        rule = Rule(config.constants, size=start.size if self.by_coordinate else 0)
+        rule = Rule(size=start.size if self.by_coordinate else 0)
         beta = start.dtype.type(config.constants.beta if config.interpolates else 0)
         for _ in range(state.run_length):
             grad, measured = self._measure(block.iterate + beta * (block.average - block.iterate))
             state, run, decision = step.decide(config, state, run, measured)
-            step_size = start.dtype.type(decision.step_sizes)
-            block = block._replace(gradient=grad)
-            block, sums = update.move_block(
-                block, rule, _cast(decision, start.dtype), step_size, self.arithmetic
-            )
-            run, _ = step.record(run, decision, measured, Moved(*sums))
+            step_size = start.dtype.type(max(decision.step_sizes, np.finfo(start.dtype).tiny))
+            move = rule, _cast(decision, start.dtype), step_size, self.arithmetic
+            block, grad_sq = update.move_block(block._replace(gradient=grad), *move)
+            moved = Moved(None, _told(grad_sq))
+            if decision.measured:
+                distance_sq, *others = map(_told, update.measure_block(block, *move))
+                moved = Moved(distance_sq, moved.grad_sq, *others)
+            run, _ = step.record(run, decision, measured, moved)
             beta = start.dtype.type(decision.next_beta)
         output = block.average if config.returns_average else block.iterate
         return state, run, np.asarray(output)
@@ -192,7 +194,12 @@ class _Driver:
         grad, loss = _checked_answer(self.oracle(x.copy()), x)
         if self.gradients == 1 and not grad.any():
             raise _ZeroGradientError
-        measured = Measured(_sum_sq(grad), loss, signal=True, anchor_sq=self.anchor_sq)
+        grad_sq = _sum_sq(grad)
+        if not np.isfinite(
+            np.square(np.max(np.abs(grad)))
+        ):  # in the dtype of the array, where g_i² is a number
+            grad_sq = np.float64(np.inf)
+        measured = Measured(grad_sq, loss, signal=True, anchor_sq=self.anchor_sq)
         return grad, measured
 
     def _report(self, record: ProbeRecord) -> None:
@@ -215,6 +222,16 @@ class _ZeroGradientError(Exception):
 
 def _lerp(a: NDArray[Any], b: NDArray[Any], weight: Any) -> NDArray[Any]:
     return a + weight * (b - a)
+
+
+def _dot(a: NDArray[Any], b: NDArray[Any]) -> np.float64:
+    """⟨a, b⟩ of arrays that are narrower than the statistics."""
+    return np.sum(np.multiply(a, b, dtype=np.float64))
+
+
+def _told(number: Any) -> np.float64 | None:
+    """A sum as the core computes with it."""
+    return None if number is None else np.float64(number)
 
 
 def _sum_sq(x: NDArray[Any]) -> np.float64:

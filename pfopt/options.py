@@ -146,6 +146,7 @@ def configure(chosen: Plan, steps: int | None, *, based: bool = False, delta: fl
         interpolates=interpolates,
         decays=decays,
         unknown_horizon=unknown,
+        lags=based,
         constants=constants,
     )
 
@@ -160,6 +161,15 @@ def sgd_only(chosen: Plan, steps: Any, momentum: Any) -> None:
         raise ValueError(f"restarts must be None but in pfopt.minimize, got {chosen.restarts!r}")
     if not (isinstance(momentum, (int, float)) and momentum == 0):
         raise ValueError(f'plan="certified" is plain SGD: momentum must be 0, got {momentum!r}')
+
+
+def around_base(chosen: Plan, scopes: Sequence[str]) -> None:
+    """A base moves all parameters of a group at one rate."""
+    if isinstance(chosen, Practical) and chosen.scope not in scopes:
+        allowed = ", ".join(map(repr, scopes))
+        raise ValueError(
+            f"scope must be one of {allowed} around a base, which moves many tensors at one rate, got {chosen.scope!r}"
+        )
 
 
 def hyperparameters(momentum: Any, nesterov: Any, weight_decay: Any) -> None:

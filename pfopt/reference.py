@@ -67,6 +67,10 @@ def _search(ask: Any, x0: Any, B: int) -> tuple[Any, ...]:
             return *selected, sigma2, N, B - spent
 
 
+def _steps(d: Any, others: Any, inverse: Any, least: Any) -> Any:
+    return np.clip(np.sqrt(np.maximum(d**2, others) * inverse), least, 2.0**40 * least)
+
+
 def _main_run(ask: Any, x0: Any, eta: Any, lo: Any, hi: Any, sigma2: Any, N: int, T: int) -> Any:
     cap = lo.j + (2 if hi else 64) if lo else (hi.j if hi else 0) + 64
     r0_sq, first = (lo or hi or Probe(0, 0, 0, 0)).r2, 2.0**-8 * np.sqrt(np.sum(x0**2) or 1.0)
@@ -90,11 +94,13 @@ def _main_run(ask: Any, x0: Any, eta: Any, lo: Any, hi: Any, sigma2: Any, N: int
         track, k, c = np.sqrt(r_sq / sum_sq), max(0.3 * S / sum_sq, 1.0), eta * 2.0**cap * halved**2  # 4
         delta = 1 - (n - 1) / (T - start) if (kink := kink and latest > sigma2) else 1.0  # 6
         eta_t = max(delta * min(1.25 * track, max(min(track / np.sqrt(1.5 * k), c * (n - 1) / N), c)), tiny)
-        r_i_sq = np.maximum((z - x0) ** 2, np.maximum(near_sq, 4 * np.minimum(d2, d2m / mi)) / x0.size)  # 5
-        steps = np.clip(delta * 0.5 / np.sqrt(n) * np.sqrt(r_i_sq / (k * mi)), eta_t, 2.0**40 * eta_t)
-        z, d = np.where((z - steps * g - x0) ** 2 / steps < np.inf, z - steps * g, z), z - steps * g - x0  # 7
+        others = np.maximum(near_sq, 4 * np.minimum(d2, d2m / mi)) / x0.size  # 5
+        inverse = (delta * 0.5) ** 2 / (n * k * mi)
+        z = z - (steps := _steps(z - x0, others, inverse, eta_t)) * g  # 7
         A += (a := min(r_sq / (delta * latest or 1.0) * n**-0.5, 2.0**-32 * np.finfo(float).max))  # 8
         average = average + max(a / A if A > 0 else 1.0, 0.5 / (n - 0.5)) * (z - average)
-        r2, d2, d2m = max(r2, np.sum(d**2 / steps) * eta_t), np.sum(d**2), np.sum(d**2 * m_i)  # 9
+        if n <= 32 or (n - 1) % 16 == 0 or r2 == 0:  # 9
+            d, metric = z - x0, _steps(z - x0, others, inverse, eta_t) / eta_t
+            r2, d2, d2m = max(r2, np.sum(d**2 / metric)), np.sum(d**2), np.sum(d**2 * m_i)
         m += w * (metric_sq - sq) if np.isfinite(metric_sq := np.sum(steps * g**2) / eta_t) else 0.0
     return x0 if restart else average

@@ -169,9 +169,7 @@ def test_least_total_steps(plan: Any, least: int) -> None:
 @pytest.mark.parametrize("output", ["average", "last"])
 def test_the_core_is_told_of_a_certified_plan(output: Any) -> None:
     config = options.configure(pfopt.Certified(output=output, alpha=2.5, beta=0.5), 100)
-    assert config == Config(
-        100, True, output == "average", (2.5,) * 3, (0.5,) * 3, False, False, False, ALGORITHM_1
-    )
+    assert config == Config(100, True, output == "average", (2.5,) * 3, (0.5,) * 3, constants=ALGORITHM_1)
     assert config.constants.alpha == 3.0
     assert config.constants.first_step == 2.0**-20
     assert not config.stages
@@ -211,6 +209,7 @@ def test_the_core_is_told_of_a_practical_plan(choice: Any, expected: tuple[bool,
     assert config.total_steps == (1024 if unknown else 100)
     assert not config.certified
     gamma = 0.5 if config.interpolates else PLAIN_AVERAGE_GAMMA
+    assert config.lags == based
     assert config.constants == (AROUND_BASE if based else PRACTICAL)._replace(average_gamma=gamma)
     assert (config.alphas, config.betas) == ((1.5,) * 3, (0.0,) * 3)
 

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 from unittest.mock import patch
 
 from pfopt import options
-from pfopt.core import averaging, bisection, budget, main_run, step, step_size, update
-from pfopt.core.arrays import ones_like, real, where, whole, zeros_like
+from pfopt.core import averaging, bisection, budget, main_run, step_size, update
+from pfopt.core.arrays import at_least, ones_like, real, whole, zeros_like
 from pfopt.core.config import PRACTICAL
 from pfopt.core.practical import NO_CAP
 from pfopt.core.run import age
@@ -19,7 +19,6 @@ from pfopt.torch import state
 
 GROUPS = ("lanes", "flat", "unseen", "adamw", "networks")
 CONTROL = "control"  # labels that begin so change rounding alone
-EVERY, AT_FIRST = 16, 32  # gradients: sums over displacements are taken at these only
 WITHOUT_BASE, AROUND_BASE = "PRACTICAL", "AROUND_BASE"  # the sets of constants in ``pfopt.options``
 
 
@@ -40,7 +39,7 @@ class Number(NamedTuple):
 
 
 class Function(NamedTuple):
-    """A function of a module is replaced by ``other(own, *args)``, ``own`` being the function itself."""
+    """A function of a module is replaced by ``other(own, *args, **named)``, ``own`` being the function itself."""
 
     owner: Any
     name: str
@@ -76,24 +75,34 @@ def applied(changes: Iterable[Change]) -> Iterator[None]:
         yield
 
 
-def _coordinate_steps(**fields: float) -> Function:
-    """The steps of coordinates, with other numbers in the rule that holds for all of them."""
-
-    def steps(own: Any, constants: Any, rule: Any, *args: Any) -> Any:
-        changed = {name: value + zeros_like(getattr(rule, name)) for name, value in fields.items()}
-        return own(constants, rule._replace(**changed), *args)
-
-    return Function(update, "coordinate_steps", steps)
+def _coordinate_rule(other: Callable[[dict[str, Any]], dict[str, Any]]) -> Function:
+    """The rule of all coordinates, made of what ``other`` puts in place of some of its named arguments."""
+    return Function(
+        step_size, "coordinate_rule", lambda own, *args, **named: own(*args, **{**named, **other(named)})
+    )
 
 
-def _in_plain_norm(own: Any, block: Any, rule: Any, *args: Any) -> Any:
-    """A move whose distance is not that of the metric in which coordinates moved."""
-    after, sums = own(block, rule, *args)
-    if not rule.size:
-        return after, sums
-    gap_sq = (after.iterate - after.anchor) ** 2
-    arithmetic = args[-1]
-    return after, sums._replace(distance_sq=(arithmetic.totals or arithmetic.total)(gap_sq))
+def _run_with(**fields: float) -> Function:
+    """The rule of all coordinates, with other numbers in the run that it looks at."""
+
+    def other(named: dict[str, Any]) -> dict[str, Any]:
+        run = named["run"]
+        changed = {name: value + zeros_like(getattr(run, name)) for name, value in fields.items()}
+        return {"run": run._replace(**changed)}
+
+    return _coordinate_rule(other)
+
+
+def _without_memory(named: dict[str, Any]) -> dict[str, Any]:
+    """The count n in place of n k; at a restart, where nothing moves, it is 0."""
+    return {"sum_growth": at_least(age(named["run"]) + zeros_like(named["sum_growth"]), 1.0)}
+
+
+def _in_plain_norm(own: Any, *args: Any) -> Any:
+    """A displacement that is not measured in the metric in which coordinates moved."""
+    sums = own(*args)
+    plain = sums.distance_sq if sums.displacement_sq is None else sums.displacement_sq
+    return sums._replace(distance_sq=plain)
 
 
 def _weight(*, displacement: bool, gradients: bool) -> Function:
@@ -123,18 +132,6 @@ def _forgetful_bound(own: Any, constants: Any, tracks: Any, sum_growth: Any, *ar
     return own(constants, tracks, zeros_like(sum_growth), *args)
 
 
-def _seldom_recorded(own: Any, run: Any, *args: Any) -> Any:
-    """The record of a move, whose sums over displacements stay as they were at most gradients of the main run."""
-    after, kept = own(run, *args)
-    if args[-1].displacement_sq is None:
-        return after, kept
-    stays = (age(run) > AT_FIRST) & (age(run) % EVERY != 0)
-    names = ("distance_sq", "displacement_sq", "displacement_product")
-    return after._replace(
-        **{name: where(stays, getattr(run, name), getattr(after, name)) for name in names}
-    ), kept
-
-
 def _scaled(factor: float, *names: str) -> tuple[Change, ...]:
     """Constants times a factor."""
     return tuple(Constant(name, factor * getattr(PRACTICAL, name)) for name in names)
@@ -146,11 +143,15 @@ TRACKING = ("tracking", "scope_tracking", "coordinate_tracking")
 
 def singles() -> dict[str, Switch]:
     """Every mechanism alone, by what the run is without."""
-    no_scopes, no_coordinates = Constant("scope_tracking", 0.0), Constant("coordinate_tracking", 0.0)
-    no_floor, no_start = Constant("lag", 0.0), _coordinate_steps(initial_distance_sq=0.0)
+    no_scopes = Constant("scope_tracking", 0.0)
+    no_coordinates = Function(update, "coordinate_steps", lambda own, rule, gap, *_: zeros_like(gap))
+    no_floor = Constant("lag", 0.0)
+    no_start = _coordinate_rule(
+        lambda named: {"initial_distance_sq": zeros_like(named["initial_distance_sq"])}
+    )
     own_metric = (
         Function(main_run, "record", lambda own, run, *_: run),
-        Function(update, "move_block", _in_plain_norm),
+        Function(update, "measure_block", _in_plain_norm),
     )
     whole_start, cap_of_sgd = (
         Constant(name, getattr(PRACTICAL, name), (AROUND_BASE,)) for name in ("head_start", "cap")
@@ -165,13 +166,13 @@ def singles() -> dict[str, Switch]:
         "coordinates: no steps of their own": Switch((no_coordinates,), PLAIN),
         "tensors and coordinates: no steps of their own": Switch((no_scopes, no_coordinates), PLAIN),
         "lagging: no typical displacement": Switch((no_floor,), PLAIN),
-        "lagging: product alone": Switch((_coordinate_steps(displacement_sq=math.inf),), PLAIN),
-        "lagging: plain sum alone": Switch((_coordinate_steps(displacement_product=math.inf),), PLAIN),
+        "lagging: product alone": Switch((_run_with(displacement_sq=math.inf),), PLAIN),
+        "lagging: plain sum alone": Switch((_run_with(displacement_product=math.inf),), PLAIN),
         "lagging: no start": Switch((no_start,), PLAIN),
         "lagging: no floor at all": Switch((no_floor, no_start), PLAIN),
         "metric: plain": Switch(own_metric, PLAIN),
         "memory: none of the whole": Switch((Function(step_size, "bound", _forgetful_bound),), EVERYWHERE),
-        "memory: none of coordinates": Switch((_coordinate_steps(sum_growth=1.0),), PLAIN),
+        "memory: none of coordinates": Switch((_coordinate_rule(_without_memory),), PLAIN),
         "memory: none": Switch((Constant("memory", 0.0),), PLAIN),
         "memory: all": Switch((Constant("memory", 1.0),), EVERYWHERE),
         "cap: none": Switch((Constant("cap", NO_CAP),), EVERYWHERE),
@@ -209,7 +210,7 @@ def singles() -> dict[str, Switch]:
         "base: whole head start and cap of SGD": Switch((whole_start, cap_of_sgd), BASED),
         "probes: alpha 3": Switch((Constant("alpha", 3.0),), EVERYWHERE),
         "probes: alpha 1.2": Switch((Constant("alpha", 1.2),), EVERYWHERE),
-        "sums: at every 16th gradient": Switch((Function(step, "record", _seldom_recorded),), PLAIN),
+        "sums: at every gradient": Switch((Constant("measured_every", 1),), PLAIN),
     }
 
 

@@ -23,11 +23,17 @@ class Constants(NamedTuple):
     beta: float = 2 / 3  # gradients are taken at z + beta (x̄ − z)
     last_beta: float = 0.9  # beta at the end of the run
     rise: float = 0.2  # the last part of the run, on which beta rises
+    measured_first: int = 32  # the displacement is measured after each of so many gradients since a restart,
+    measured_every: int = 16  # and then of one in so many: its sums are a pass over memory
     burst: float = 2000.0  # times the mean ‖g‖²: a gradient that large restarts the main run
 
 
 PRACTICAL = Constants()
-AROUND_BASE = PRACTICAL._replace(cap=0, head_start=0.1)  # it hides some of the noise that it makes
+AROUND_BASE = (
+    PRACTICAL._replace(  # it hides some of the noise that it makes; its displacement is known at every move
+        cap=0, head_start=0.1, measured_every=1
+    )
+)
 ALGORITHM_1 = PRACTICAL._replace(alpha=3.0, first_step=2.0**-20)  # 3 minimises the constant of Proposition 1
 PLAIN_AVERAGE_GAMMA = 3.0  # of an average that gradients are not taken near
 
@@ -43,6 +49,7 @@ class Config(NamedTuple):
     interpolates: bool = False  # the main run takes its gradients between iterate and average
     decays: bool = False  # the main run's steps decay to zero
     unknown_horizon: bool = False
+    lags: bool = False  # a move of the main run has the step size of the gradient before, so that a base steps in place
     constants: Constants = PRACTICAL
 
     @property

@@ -65,4 +65,5 @@ def restarted(run: Run, restart: Flag) -> Run:
         displacement_sq=cleared(run.displacement_sq),
         displacement_product=cleared(run.displacement_product),
         weight_sum=cleared(run.weight_sum),
+        next_step_sizes=cleared(run.next_step_sizes),
     )

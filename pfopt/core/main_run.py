@@ -12,11 +12,13 @@ w_γ(n) = (1 + γ)/(n + γ). For each gradient g = ∇f(y), y = z + β (x̄ − 
                1 for a group or tensor.
  5 coordinate  η_i = ½ r_i/√(n k m_i) with k = max(1, 0.3 S/(n m)) and r_i² = max(d_i², 4 min(Σd², Σd² m/m_i)/size,
                r₀²/size), d = z − x₀; z moves by the largest of the whole's, the tensor's and the coordinate's step.
+               Around a base, which has scaled coordinates already, there is none, and η is that of the gradient before.
  6 anneal      δ = 1, or 1 − (n−1)/T where steps decay: around a base, and at a kink, where l was never below the
                noise of the gradients.
  7 move        z −= δ η g.
  8 average     a = r² n^(γ−1)/(δ l);   x̄ += max(a/Σa, γ/(n−1+γ)) (z − x̄);   β = 2/3, rising to 0.9 in the last fifth.
- 9 record      ‖z − x₀‖ and ‖g‖, in the metric η_i/η in which the coordinates moved.
+ 9 record      ‖g‖ in the metric η_i/η in which the coordinates moved; and at n <= 32, then at one in 16 (around a base
+               at all), ‖z − x₀‖ in it, Σd² and Σd² m.
 
 Steps 1 to 6 and the weight of 8 are decided here, from norms alone; 5 (for each coordinate), 7, 8 and the sums of 9 are
 ``update.move_block``; 9 is ``record``. For convex f, exact gradients and any β in [0, 1], whatever the step sizes,
@@ -38,6 +40,7 @@ from pfopt.core.arrays import (
     isfinite,
     maximum,
     minimum,
+    negated,
     ones_like,
     positive,
     real,
@@ -46,7 +49,7 @@ from pfopt.core.arrays import (
     zeros_like,
 )
 from pfopt.core.averaging import mean_weight
-from pfopt.core.config import Config
+from pfopt.core.config import Config, Constants
 from pfopt.core.records import Run, State
 from pfopt.core.run import age, has_moved
 from pfopt.core.step_size import CoordinateRule
@@ -57,6 +60,7 @@ class Decision(NamedTuple):
 
     taken: Flag  # move; otherwise the gradient is not finite, does not count, or the run is over
     restart: Flag  # go back to the anchor instead
+    measured: Flag  # measure the displacement after the move
     moving: Flag  # the run has moved before; momentum begins anew where it has not
     step_sizes: Vector  # of the whole, and of each group or tensor
     average_weight: Real  # of the new iterate in x̄; in a probe, of the point at which the gradient was taken
@@ -92,6 +96,7 @@ def take_gradient(
     tracks, tracked = step_size.tracking(constants, distance_sq, sum_sq)  # 4
     cap = step_size.cap(state) * quartered
     bound = step_size.bound(constants, tracks, constants.memory * forgotten, cap, before, state.probe_length)
+    step_sizes = minimum(tracked, bound)
 
     decayed = averaging.linear_decay(before, state.run_length - run.restart_step)  # 6
     at_kink = run.at_kink & state.noise_known & (moments.latest_grad_sq > state.noise_sq)
@@ -104,23 +109,33 @@ def take_gradient(
     share = averaging.share_of_newest(weight, weight_sum, n, gamma) * fault.taken
 
     in_a_row = fault.nonfinite_in_a_row
-    following = run._replace(**moments._asdict(), step=run.step + counts, nonfinite_in_a_row=in_a_row)
-    following = faults.restarted(following._replace(at_kink=at_kink, weight_sum=weight_sum), fault.restart)
+    following = run._replace(
+        **moments._asdict(),
+        step=run.step + counts,
+        nonfinite_in_a_row=in_a_row,
+        at_kink=at_kink,
+        weight_sum=weight_sum,
+    )
+    step_sizes = decay * step_sizes
+    if config.lags:
+        following = following._replace(next_step_sizes=where(fault.taken, step_sizes, run.next_step_sizes))
+        step_sizes = where(whole(run.next_step_sizes) > 0, run.next_step_sizes, step_sizes)
+    following = faults.restarted(following, fault.restart)
     decision = Decision(
         taken=fault.taken,
         restart=fault.restart,
+        measured=_is_measured(constants, before) | negated(has_moved(run)),
         moving=has_moved(run),
-        step_sizes=decay * minimum(tracked, bound),
+        step_sizes=step_sizes,
         average_weight=where(fault.restart, ones_like(share), share),
         beta=_beta(config, state, run),
         next_beta=_beta(config, state, following),
-        coordinate_rule=CoordinateRule(
+        coordinate_rule=step_size.coordinate_rule(
+            constants,
             square_weight=mean_weight(constants.mean_gamma, n) * fault.taken,
-            count=n,
-            sum_growth=at_least(constants.memory * whole(forgotten), 1.0),
+            sum_growth=n * at_least(constants.memory * whole(forgotten), 1.0),
             initial_distance_sq=whole(initial_sq),
-            displacement_sq=following.displacement_sq,
-            displacement_product=following.displacement_product,
+            run=following,
             decay=decay,
         ),
     )
@@ -145,6 +160,15 @@ def record(run: Run, decision: Decision, grad_sq: Vector, metric_sq: Vector) -> 
     change = metric_sq - grad_sq
     change = where(isfinite(metric_sq) & (weight > 0), change, zeros_like(change))
     return run._replace(mean_grad_sq=run.mean_grad_sq + weight * change)
+
+
+def _is_measured(constants: Constants, before: Real) -> Flag:
+    """Whether the displacement is measured after the move that follows ``before`` gradients (listing, 9).
+
+    No move is longer than 1.25 r or, of a coordinate, than half of what counts as its distance, since w₃(n) ‖g‖² <= m:
+    what was finite when it was measured is finite when it is measured again.
+    """
+    return (before < constants.measured_first) | (before % constants.measured_every == 0)
 
 
 def _initial_distance_sq(config: Config, state: State, grad_sq: Vector, taken: Flag) -> Vector:

@@ -95,6 +95,7 @@ class Run(NamedTuple):
     displacement_sq: Real  # Σ d², d = z − x_0 now; where coordinates have steps of their own
     displacement_product: Real  # Σ d² m_i, likewise
     weight_sum: Real  # Σ a, of the average's weights; main run only
+    next_step_sizes: Vector  # of the next move, where step sizes lag; 0 before the first one
     loss_sum: Real  # of a probe
     loss_count: Count
 

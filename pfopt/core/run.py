@@ -43,6 +43,7 @@ def begin(scopes: int, xp: Namespace, **kind: object) -> Run:
         displacement_sq=zero,
         displacement_product=zero,
         weight_sum=zero,
+        next_step_sizes=vector,
         loss_sum=zero,
         loss_count=none,
     )

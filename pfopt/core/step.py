@@ -16,6 +16,7 @@ from pfopt.core.arrays import (
     doublings,
     isfinite,
     negated,
+    ones_like,
     positive,
     real,
     sqrt,
@@ -39,10 +40,10 @@ class Measured(NamedTuple):
 
 
 class Moved(NamedTuple):
-    """The same gradient, after the move."""
+    """The same gradient, after the move; None for what was not measured."""
 
-    distance_sq: Vector  # ‖x − x_0‖² in the metric of the move
-    grad_sq: Vector | None = None  # ‖g‖² in that metric; None where no coordinate has a step of its own
+    distance_sq: Vector | None  # ‖x − x_0‖² in the metric of the move
+    grad_sq: Vector | None = None  # ‖g‖² in that metric, where coordinates have steps of their own
     displacement_sq: Real | None = None  # ‖x − x_0‖² itself, likewise
     displacement_product: Real | None = None  # Σ (x − x_0)² m_i, likewise
 
@@ -70,16 +71,31 @@ def decide(config: Config, state: State, run: Run, measured: Measured) -> tuple[
 
 
 def record(run: Run, decision: Decision, measured: Measured, moved: Moved) -> tuple[Run, Flag]:
-    """The run after a move, and whether the move was made: not where it overflows."""
+    """The run after a move, and whether it was made and measured: not where it overflows."""
     if moved.grad_sq is not None:
         run = main_run.record(run, decision, measured.grad_sq, moved.grad_sq)
-    run, kept = record_distance(run, decision.taken, moved.distance_sq)
+    if moved.distance_sq is None:
+        return run, zeros_like(decision.taken)
+    run, kept = record_distance(run, decision.taken & decision.measured, moved.distance_sq)
     if moved.displacement_sq is not None:
         run = run._replace(
             displacement_sq=where(kept, moved.displacement_sq, run.displacement_sq),
             displacement_product=where(kept, moved.displacement_product, run.displacement_product),
         )
     return run, kept
+
+
+def known_step_sizes(config: Config, state: State, run: Run) -> Vector | None:
+    """The step sizes of the next move, where they are known before its gradient; None where that decides on them.
+
+    Around a base they are known but at the first gradient of all and of the main run, so that it can step in place. On
+    host numbers only.
+    """
+    if not state.has_initial_step:
+        return None
+    if state.phase == Phase.SEARCH:
+        return _probe_step_sizes(config, state, run)
+    return run.next_step_sizes if whole(run.next_step_sizes) > 0 else None
 
 
 def probe_step_size(state: State) -> Real:
@@ -105,19 +121,24 @@ def _with_initial_step(config: Config, state: State, measured: Measured, counts:
 
 
 def _probe(config: Config, state: State, run: Run, measured: Measured, counts: Flag) -> tuple[Run, Decision]:
-    step = real(run.step, run.weight_sum)
-    step_size = probe_step_size(state) * probe.decay(config, step, state.run_length)
+    step_sizes = _probe_step_sizes(config, state, run)
     run, taken, weight = probe.take_gradient(config, run, measured.grad_sq, measured.loss, counts)
     return run, Decision(
         taken=taken,
         restart=zeros_like(taken),
+        measured=ones_like(taken),
         moving=has_moved(run),
-        step_sizes=step_size + zeros_like(measured.grad_sq),
+        step_sizes=step_sizes,
         average_weight=weight,
         beta=zeros_like(weight),
         next_beta=zeros_like(weight),
         coordinate_rule=None,
     )
+
+
+def _probe_step_sizes(config: Config, state: State, run: Run) -> Vector:
+    decay = probe.decay(config, real(run.step, run.weight_sum), state.run_length)
+    return probe_step_size(state) * decay + zeros_like(run.grad_sq_sum)
 
 
 def _main(config: Config, state: State, run: Run, measured: Measured, counts: Flag) -> tuple[Run, Decision]:

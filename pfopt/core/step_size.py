@@ -21,21 +21,22 @@ from pfopt.core.arrays import (
     whole,
 )
 from pfopt.core.config import Config, Constants
-from pfopt.core.records import State
+from pfopt.core.records import Run, State
 
 COORDINATE_RANGE = 2.0**40  # times the whole's step, at most: no product overflows where g vanished
 
 
 class CoordinateRule(NamedTuple):
-    """What the step size of a coordinate depends on, beside its own displacement and gradients; shape=() each."""
+    """What the step sizes of all coordinates depend on, beside their own displacement and gradients; shape=() each.
+
+    η_i² = (scale²/m_i) r_i² and r_i² = max(d_i², clip(product (scale²/m_i), least, most)/size).
+    """
 
     square_weight: Real  # w₃(n), of this gradient in the coordinates' mean squares; 0 if it is not taken
-    count: Real  # n, gradients since the last restart, this one included
-    sum_growth: Real  # k >= 1, what a coordinate's Σ g² counts beyond n m_i; above 1 where gradients vanish
-    initial_distance_sq: Real  # r₀²
-    displacement_sq: Real  # Σ d²
-    displacement_product: Real  # Σ d² m_i
-    decay: Real  # δ
+    scale_sq: Real  # (½ δ)²/(n k)
+    least: Real  # r₀²
+    most: Real  # lag² Σ d², and r₀² at least
+    product: Real  # lag² Σ d² m/scale²
 
 
 def initial_distance_sq(config: Config, state: State) -> Vector:
@@ -83,10 +84,16 @@ def bound(
     return maximum(minimum(certified, cap * (count / probe_length)), cap)
 
 
-def coordinate_steps(
-    constants: Constants, rule: CoordinateRule, displacement: Array, mean_square: Array, size: Count
-) -> Array:
-    """The step size of each coordinate, ½ r_i/√(n k m_i), before it is bounded by the whole's (listing, 5).
+def coordinate_rule(
+    constants: Constants,
+    *,
+    square_weight: Real,
+    sum_growth: Real,
+    initial_distance_sq: Real,
+    run: Run,
+    decay: Real,
+) -> CoordinateRule:
+    """What holds for all coordinates (listing, 5).
 
     A coordinate that lags, such as one of an embedding's row that is seldom met, counts as far as the others went:
 
@@ -97,15 +104,32 @@ def coordinate_steps(
 
     Args:
         constants: c of a coordinate, and lag.
+        square_weight: w₃(n), or 0.
+        sum_growth: n k, what a coordinate's Σ g² counts as in units of m_i.
+        initial_distance_sq: r₀².
+        run: with the sums of displacements as they were last measured.
+        decay: δ.
+    """
+    lag_sq, scale_sq = constants.lag**2, (decay * constants.coordinate_tracking) ** 2 / sum_growth
+    return CoordinateRule(
+        square_weight=square_weight,
+        scale_sq=scale_sq,
+        least=initial_distance_sq,
+        most=maximum(lag_sq * run.displacement_sq, initial_distance_sq),
+        product=lag_sq * run.displacement_product / scale_sq,
+    )
+
+
+def coordinate_steps(rule: CoordinateRule, displacement: Array, mean_square: Array, size: Count) -> Array:
+    """The step size of each coordinate before it is bounded by the whole's, ½ δ r_i/√(n k m_i) (listing, 5).
+
+    Args:
         rule: what holds for all of them.
         displacement: any shape, d = z − x_0.
         mean_square: of the same shape, m_i, the weighted mean of g_i².
         size: coordinates of all parameters together.
     """
     xp = namespace(displacement)
-    mean_square = at_least(mean_square, xp.finfo(mean_square.dtype).tiny)
-    others_sq = constants.lag**2 * at_most(rule.displacement_product / mean_square, rule.displacement_sq)
-    least_sq = at_least(others_sq, rule.initial_distance_sq) / size
-    distance_sq = maximum(xp.square(displacement), least_sq)
-    tracks = sqrt(distance_sq / (rule.sum_growth * mean_square))
-    return (rule.decay * constants.coordinate_tracking / sqrt(rule.count)) * tracks
+    inverse = at_most(rule.scale_sq / mean_square, 1 / xp.finfo(mean_square.dtype).tiny)
+    others_sq = xp.clip(inverse * (rule.product / size), rule.least / size, rule.most / size)
+    return sqrt(maximum(xp.square(displacement), others_sq) * inverse)

@@ -7,8 +7,7 @@ the memory that is read and written here, so every array is read once and writte
 from collections.abc import Callable
 from typing import NamedTuple
 
-from pfopt.core.arrays import Array, Count, Real, Vector, at_least, isfinite, namespace, where
-from pfopt.core.config import Constants
+from pfopt.core.arrays import Array, Count, Real, Vector, isfinite, namespace, where
 from pfopt.core.main_run import Decision
 from pfopt.core.step_size import COORDINATE_RANGE, coordinate_steps
 
@@ -27,7 +26,6 @@ class Block(NamedTuple):
 class Rule(NamedTuple):
     """What holds for every move of a parameter group."""
 
-    constants: Constants
     size: Count = 0  # coordinates of all parameters together; 0 where none has a step of its own
     rate: float = 1.0  # the group's multiplier of the step size
     momentum: Real = 0.0
@@ -36,86 +34,87 @@ class Rule(NamedTuple):
 
 
 class Arithmetic(NamedTuple):
-    """What a back end does in its own way; the last two where several tensors are flattened into one block."""
+    """What a back end does in its own way; averages are written into only where flags are of the host."""
 
-    total: Callable[[Array], Real]  # the sum of all entries, in the dtype of the statistics
-    lerp: Callable[[Array, Array, Real], Array]  # a + w (b − a); exactly b at w = 1
-    totals: Callable[[Array], Vector] | None = None  # the sum of each tensor's entries, likewise
-    spread: Callable[[Vector], Array] | None = None  # the number of each tensor at all of its entries
+    dot: Callable[[Array, Array], Vector]  # Σ a b of each tensor, in the dtype of the statistics
+    lerp: Callable[[Array, Array, Real], Array]  # a + w (b − a), exactly b at w = 1; may be written into a
+    move: Callable[[Array, Array, Array], Array]  # a − b c; b may be a number
+    clip: Callable[
+        [Array, Vector, Vector], Array
+    ]  # entries at least and at most what two numbers of each tensor say
+    spread: Callable[[Vector], Array] | None = (
+        None  # a number of each tensor at all of its entries, if there are many
+    )
 
 
 class Sums(NamedTuple):
-    """Of one block; the last three None where no coordinate has a step of its own."""
+    """Of each tensor of a block after a move; the last two None where no coordinate has a step of its own."""
 
-    distance_sq: Vector  # ‖z − x_0‖² after the move, in the metric of the move; one of each tensor
-    grad_sq: Vector | None = None  # ‖g‖² in that metric, likewise
-    displacement_sq: Real | None = None  # ‖z − x_0‖² itself
-    displacement_product: Real | None = None  # Σ (z − x_0)² m_i
+    distance_sq: Vector  # ‖z − x_0‖², in the metric of the move
+    displacement_sq: Vector | None = None  # ‖z − x_0‖² itself
+    displacement_product: Vector | None = None  # Σ (z − x_0)² m_i
 
 
 def move_block(
-    block: Block, rule: Rule, decision: Decision, step_size: Real, arithmetic: Arithmetic
-) -> tuple[Block, Sums]:
+    block: Block, rule: Rule, decision: Decision, step_size: Vector, arithmetic: Arithmetic
+) -> tuple[Block, Vector | None]:
     """Move a block by the step of the whole or its tensor, or by those of its coordinates where these are larger.
 
     Args:
         block: before the move.
         rule: of its group.
         decision: about the gradient; numbers in the dtype of the block, or of the host.
-        step_size: shape=(), of the whole or, where tensors have steps of their own, of this one; or shape=(tensors,).
+        step_size: above 0; shape=(), of the whole or, where tensors have steps of their own, of this one; or
+            shape=(tensors,).
         arithmetic: of the back end.
 
     Returns:
-        The block after the move. Entries that would overflow, and all of them where the gradient is not taken, stay
-        where they are; where the run restarts they are at the anchor.
+        The block after the move, and ‖g‖² of each tensor in its metric, None where no coordinate has a step of its own.
+        Where the gradient is not taken the block stays where it is; where the run restarts it is at the anchor.
     """
-    xp, spread = namespace(block.iterate), arithmetic.spread or _same
     direction, velocity = _with_momentum(block, rule, decision)
-    mean_square, square = block.mean_square, None
-    if rule.size:
-        step_size = at_least(step_size, xp.finfo(block.iterate.dtype).tiny)
-    steps = spread(step_size)
-    if rule.size:
-        assert decision.coordinate_rule is not None
-        square, mean_square = _with_square(block, decision, arithmetic)
-        own = coordinate_steps(
-            rule.constants, decision.coordinate_rule, block.iterate - block.anchor, mean_square, rule.size
-        )
-        steps = xp.clip(own, steps, COORDINATE_RANGE * steps)
+    square, mean_square = _with_square(block, rule, decision, arithmetic)
+    steps = _steps(block._replace(mean_square=mean_square), rule, decision, step_size, arithmetic)
+    grad_sq = None if square is None else arithmetic.dot(steps, square) / step_size
 
-    move = steps * direction
-    new = block.iterate - (move if rule.rate == 1.0 else rule.rate * move)
-    gap_sq = xp.square(new - block.anchor)
-    metric_gap_sq = gap_sq / steps if rule.size else gap_sq
-    kept = (metric_gap_sq < xp.inf) & decision.taken  # entry by entry: their sum would be a pass of its own
+    scaled = direction if rule.rate == 1.0 else rule.rate * direction
+    new = arithmetic.move(block.iterate, steps, scaled)
+    kept = decision.taken
     if rule.largest is not None:
-        kept = kept & (xp.abs(new) <= rule.largest)
+        kept = kept & (namespace(new).abs(new) <= rule.largest)
     iterate = where(decision.restart, block.anchor, where(kept, new, block.iterate))
     average = block.average
     if average is not None:
         average = arithmetic.lerp(average, iterate, decision.average_weight)
+    block = block._replace(iterate=iterate, average=average, mean_square=mean_square, velocity=velocity)
+    return block, grad_sq
 
-    total, totals = arithmetic.total, arithmetic.totals or arithmetic.total
-    sums = Sums(distance_sq=totals(metric_gap_sq))
-    if square is not None:
-        sums = Sums(
-            distance_sq=sums.distance_sq * step_size,
-            grad_sq=totals(steps * square) / step_size,
-            displacement_sq=total(gap_sq),
-            displacement_product=total(gap_sq * mean_square),
-        )
-    return block._replace(iterate=iterate, average=average, mean_square=mean_square, velocity=velocity), sums
+
+def measure_block(
+    block: Block, rule: Rule, decision: Decision, step_size: Vector, arithmetic: Arithmetic
+) -> Sums:
+    """How far a block is from the anchor after a move; arguments as of ``move_block``."""
+    gap = block.iterate - block.anchor
+    if not rule.size:
+        return Sums(arithmetic.dot(gap, gap))
+    unit = step_size.max() if getattr(step_size, "ndim", 0) else step_size
+    in_metric = gap * (unit / _steps(block, rule, decision, step_size, arithmetic))
+    gap_sq = namespace(gap).square(gap)
+    return Sums(
+        distance_sq=arithmetic.dot(gap, in_metric) * (step_size / unit),
+        displacement_sq=arithmetic.dot(gap, gap),
+        displacement_product=arithmetic.dot(gap_sq, block.mean_square),
+    )
 
 
 def move_probe_block(
     block: Block, decision: Decision, step_size: Real, arithmetic: Arithmetic
 ) -> tuple[Block, Sums]:
     """Move a block of a probe by the step size under test; all of it stays where it is if any entry overflows."""
-    xp = namespace(block.iterate)
     new = block.iterate - step_size * block.gradient
-    gap_sq = xp.square(new - block.anchor)
-    distance_sq = (arithmetic.totals or arithmetic.total)(gap_sq)
-    whole_sq = distance_sq if arithmetic.totals is None else distance_sq.sum()
+    gap = new - block.anchor
+    distance_sq = arithmetic.dot(gap, gap)
+    whole_sq = distance_sq if arithmetic.spread is None else distance_sq.sum()
     iterate = where(decision.taken & isfinite(whole_sq), new, block.iterate)
     return block._replace(iterate=iterate), Sums(distance_sq)
 
@@ -130,14 +129,24 @@ def _with_momentum(block: Block, rule: Rule, decision: Decision) -> tuple[Array,
     return (fresh + rule.momentum * velocity if rule.nesterov else velocity), velocity
 
 
-def _with_square(block: Block, decision: Decision, arithmetic: Arithmetic) -> tuple[Array, Array]:
-    """The entries' g², and their weighted mean with it."""
-    xp = namespace(block.gradient)
+def _with_square(
+    block: Block, rule: Rule, decision: Decision, arithmetic: Arithmetic
+) -> tuple[Array | None, Array | None]:
+    """The entries' g², and their weighted mean with it; None where no coordinate has a step of its own."""
+    if not rule.size:
+        return None, block.mean_square
     assert decision.coordinate_rule is not None
-    weight, square = decision.coordinate_rule.square_weight, xp.square(block.gradient)
-    mean = arithmetic.lerp(block.mean_square, square, weight)
-    return square, where(weight > 0, mean, block.mean_square)
+    square = namespace(block.gradient).square(block.gradient)
+    mean = arithmetic.lerp(block.mean_square, square, decision.coordinate_rule.square_weight)
+    return square, where(decision.taken, mean, block.mean_square)
 
 
-def _same(value: Vector) -> Array:
-    return value
+def _steps(block: Block, rule: Rule, decision: Decision, step_size: Vector, arithmetic: Arithmetic) -> Array:
+    """The step size of every entry: at least that of the whole or of its tensor."""
+    if not rule.size:
+        return step_size if arithmetic.spread is None else arithmetic.spread(step_size)
+    assert decision.coordinate_rule is not None
+    own = coordinate_steps(
+        decision.coordinate_rule, block.iterate - block.anchor, block.mean_square, rule.size
+    )
+    return arithmetic.clip(own, step_size, COORDINATE_RANGE * step_size)

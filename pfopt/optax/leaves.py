@@ -4,7 +4,6 @@ A leaf is computed in real numbers of at least 32 bits: half precision as float3
 with its real and imaginary parts stacked in a last axis, so that there is one path for all of them.
 """
 
-from functools import partial
 from typing import Any
 
 import jax
@@ -50,8 +49,12 @@ def statistics_dtype(params: list[Any]) -> Any:
 
 
 def arithmetic(dtype: Any) -> Arithmetic:
-    """How the core sums and averages blocks."""
-    return Arithmetic(total=partial(jnp.sum, dtype=dtype), lerp=lerp)
+    """How the core computes with blocks."""
+
+    def dot(a: jax.Array, b: jax.Array) -> jax.Array:
+        return jnp.sum(a * b, dtype=dtype)
+
+    return Arithmetic(dot, lerp, move=lambda a, b, c: a - b * c, clip=jnp.clip)
 
 
 def cast(record: Any, dtype: Any) -> Any:
@@ -67,6 +70,12 @@ def lerp(a: jax.Array, b: jax.Array, weight: jax.Array) -> jax.Array:
     """The point a + w (b − a); exactly a at w = 0, whatever b is, and exactly b at w = 1."""
     weight = weight.astype(a.dtype)
     return jnp.where(weight == 0, a, jnp.where(weight == 1, b, a + weight * (b - a)))
+
+
+def sums(products: Any, dtype: Any) -> jax.Array:
+    """The sum of each of some arrays of one shape, in one reduction; shape=(arrays,)."""
+    stacked = jnp.stack(products)
+    return jnp.sum(stacked, axis=tuple(range(1, stacked.ndim)), dtype=dtype)
 
 
 def dots(pairs: list[tuple[Leaves, Leaves]], dtype: Any) -> jax.Array:

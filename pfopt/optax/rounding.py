@@ -63,9 +63,12 @@ def updates(params: list[Any], points: Leaves, moves: Leaves, done: jax.Array) -
     return [update(*row) for row in zip(params, new, moves, strict=True)], kept
 
 
-def largest(param: Any) -> float | None:
-    """The largest number that a parameter holds; None where it is computed in its own dtype."""
-    return float(jnp.finfo(param.dtype).max) if leaves.is_half(param) else None
+def largest(param: Any, *, based: bool) -> float | None:
+    """The largest number that a parameter holds; None where no move of the main run leads there.
+
+    A base's directions may be of any size, and those of half precision are computed in float32.
+    """
+    return float(jnp.finfo(param.dtype).max) if based or leaves.is_half(param) else None
 
 
 def overflows(points: Leaves, params: list[Any]) -> jax.Array | bool:

@@ -1,22 +1,25 @@
-"""One gradient by the five calls: measure norms, ``decide``, move every leaf, ``record``, store.
+"""One gradient by the calls of ``core.step``: measure norms, ``decide``, move every leaf, ``record``, store.
 
 A probe, the main run and the end of a run have a ``when`` each: only what applies is executed, and leaves that it does
-not change stay in their buffers.
+not change stay in their buffers. What they close over is in memory already, so that nothing is written for it.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
+from jax import lax
 
 from pfopt.core import preconditioned, update
 from pfopt.core import step as core_step
 from pfopt.core.main_run import Decision
-from pfopt.core.records import Phase, Slot
+from pfopt.core.records import Phase, Run, Slot, State
 from pfopt.core.step import Measured, Moved
-from pfopt.core.update import Block, Rule, Sums
+from pfopt.core.step_size import CoordinateRule
+from pfopt.core.update import Block, Rule
 from pfopt.optax import leaves, rounding, transition
 from pfopt.optax.leaves import Leaves
 from pfopt.optax.state import Carried, Options, ParameterFreeState, Turn, when
@@ -29,7 +32,9 @@ class Gradient(NamedTuple):
     points: Leaves  # where they are
     gradients: Leaves
     directions: Leaves  # what the base made of the gradients; without one these, or these with weight decay
-    base: Any  # the base's state after it
+    next_base: Callable[
+        [jax.Array], Any
+    ]  # the base's state after it, by whether it is taken; None without one
     loss: jax.Array | None
 
 
@@ -47,12 +52,14 @@ class Step(NamedTuple):
     gradient: Gradient
     norms: Norms
     decision: Decision
-    first: jax.Array  # shape=(), bool; the anchor is where this gradient was taken
     starts: jax.Array  # shape=(), bool; this gradient is the first one from the anchor
 
 
 # trees of the state that are fields of ``Block``, in its order
 KEPT = ("average", "mean_square", "velocity")
+
+# of the main run; they are summed where several of them share a reduction
+PRODUCTS = leaves.arithmetic(None)._replace(dot=jnp.multiply)
 
 
 def take_gradient(options: Options, state: ParameterFreeState, gradient: Gradient) -> Turn:
@@ -64,88 +71,136 @@ def take_gradient(options: Options, state: ParameterFreeState, gradient: Gradien
         gradient: and where it was taken.
     """
     phase, starts = state.controller.phase, state.run.step == state.run.restart_step
-    state, norms = _measure(options, state, gradient, starts)
-    first = norms.measured.signal & (phase == Phase.SEARCH) & (state.deployed == Slot.LAST)
-    anchor_sq = when(first, lambda held: leaves.norm_sq(gradient.points, held.dtype), state.anchor_sq)
-    measured = norms.measured._replace(anchor_sq=anchor_sq)
-    controller, run, decision = core_step.decide(options.config, state.controller, state.run, measured)
-    step = Step(gradient, norms._replace(measured=measured), decision, first, starts)
+    plain = _plain_sums(state, gradient)
+    first = (jnp.sum(plain) != 0) & (phase == Phase.SEARCH) & (state.deployed == Slot.LAST)
+    anchor, anchor_sq = when(
+        first,
+        lambda held: (gradient.points, leaves.norm_sq(gradient.points, held[1].dtype)),
+        (state.anchor, state.anchor_sq),
+    )
+    state = state._replace(anchor=anchor, anchor_sq=anchor_sq)
+    state, norms = _measure(options, state, gradient, plain, starts)
+    state, decision = _decide(options, state, norms.measured)
+    step = Step(gradient, norms, decision, starts)
     state = state._replace(
-        controller=controller,
-        run=run,
-        anchor_sq=anchor_sq,
         idle=state.idle + (phase == Phase.DONE),
         deployed=jnp.where(first, Slot.ANCHOR, state.deployed),
-        base=optax.tree.where(decision.taken, gradient.base, state.base),
+        base=gradient.next_base(decision.taken),
     )
 
-    carried = state, optax.tree.zeros_like(gradient.points)
     searching = (phase == Phase.SEARCH) & (state.deployed != Slot.LAST)
-    carried = when(searching, partial(_move_probe, options, step), carried)
+    probe = state, jnp.zeros_like(searching)
+    state, kept = when(searching, partial(_record_probe, options, step), probe)
+    in_main_run = (phase == Phase.MAIN) & (not options.config.certified)
+    branches = [_stay, partial(_move_probe, step, state, kept)]
+    branch = searching.astype(jnp.int32)
+    if options.by_coordinate:
+        branches.append(partial(_scale, options, step, state))
+        branch = jnp.where(in_main_run, 2, branch)
+    moves, metric_sq = lax.switch(branch, branches, gradient.points, state.anchor_sq)
+    carried = state, moves
     if not options.config.certified:
-        carried = when(phase == Phase.MAIN, partial(_move_main_run, options, step), carried)
-    ends = (phase != Phase.DONE) & (run.step >= controller.run_length)
+        carried = when(in_main_run, partial(_move_main_run, options, step, metric_sq), carried)
+    state, _ = carried
+    ends = (phase != Phase.DONE) & (state.run.step >= state.controller.run_length)
     state, moves = when(ends, partial(transition.finish, options.config, gradient.points), carried)
     return Turn(state, moves, decision.restart | ends)
 
 
+def _plain_sums(state: ParameterFreeState, gradient: Gradient) -> jax.Array:
+    """Of every leaf, what is zero or not finite where the gradient is: ‖g‖², or Σ |g| where a base makes directions.
+
+    Bases square gradients too: XLA would do so once, and keep the squares in memory for both.
+    """
+    dtype = state.anchor_sq.dtype
+    if state.metric is None:
+        return leaves.dots([(gradient.gradients, gradient.gradients)], dtype)[0]
+    return leaves.table([[jnp.sum(jnp.abs(leaf), dtype=dtype) for leaf in gradient.gradients]], dtype)[0]
+
+
 def _measure(
-    options: Options, state: ParameterFreeState, gradient: Gradient, starts: jax.Array
+    options: Options, state: ParameterFreeState, gradient: Gradient, plain: jax.Array, starts: jax.Array
 ) -> tuple[ParameterFreeState, Norms]:
     """Norms of the gradient or, around a base, what stands for them in the metric of its directions."""
     dtype, by_scope = state.anchor_sq.dtype, partial(leaves.by_scope, by_leaf=options.by_leaf)
     gradients, directions = gradient.gradients, gradient.directions
     inner = ahead = None
     if state.metric is None:
-        pairs = [(gradients, gradients)]
-        if directions is not gradients:
-            pairs.append((directions, directions))
-        norms_sq = leaves.dots(pairs, dtype)
-        plain_sq, grad_sq = norms_sq[0], by_scope(norms_sq[-1])
+        decayed = directions is not gradients
+        grad_sq = by_scope(leaves.dots([(directions, directions)], dtype)[0] if decayed else plain)
     else:
         back = optax.tree.sub(state.anchor, gradient.points)
         if state.grad_sum:  # the certificate is that of x_0 − η Σ d
             back = optax.tree.scale(core_step.probe_step_size(state.controller), state.grad_sum)
-        pairs = [(gradients, gradients), (directions, directions), (gradients, directions), (gradients, back)]
-        plain_sq, direction_sq, inner, ahead = leaves.dots(pairs, dtype)
+        pairs = [(directions, directions), (gradients, directions), (gradients, back)]
+        direction_sq, inner, ahead = leaves.dots(pairs, dtype)
         ahead = jnp.where(starts, 0, ahead)
         metric, grad_sq = preconditioned.measure(
             state.metric, by_scope(inner), by_scope(direction_sq), starts
         )
         state = state._replace(metric=metric)
-    whole_sq = jnp.sum(plain_sq)
-    grad_sq = jnp.where(jnp.isfinite(whole_sq), grad_sq, jnp.nan)  # whatever a base made of it
-    return state, Norms(Measured(grad_sq, gradient.loss, whole_sq != 0, state.anchor_sq), inner, ahead)
+    whole = jnp.sum(plain)
+    grad_sq = jnp.where(jnp.isfinite(whole), grad_sq, jnp.nan)  # whatever a base made of it
+    return state, Norms(Measured(grad_sq, gradient.loss, whole != 0, state.anchor_sq), inner, ahead)
+
+
+def _decide(
+    options: Options, state: ParameterFreeState, measured: Measured
+) -> tuple[ParameterFreeState, Decision]:
+    """The core's decision; a branch for each phase, so that none is computed in vain and nothing fuses with it."""
+
+    def decide(phase: Phase) -> tuple[State, Run, Decision]:
+        known: State = state.controller._replace(phase=int(phase))
+        controller, run, decision = core_step.decide(options.config, known, state.run, measured)
+        if decision.coordinate_rule is None:
+            rule = CoordinateRule(*[measured.anchor_sq] * len(CoordinateRule._fields))
+            decision = decision._replace(coordinate_rule=rule)
+        return controller._replace(phase=state.controller.phase), run, decision
+
+    search, main = partial(decide, Phase.SEARCH), partial(decide, Phase.MAIN)
+    known = (
+        search()
+        if options.config.certified
+        else lax.cond(state.controller.phase == Phase.SEARCH, search, main)
+    )
+    controller, run, decision = known
+    return state._replace(controller=controller, run=run), decision
 
 
 def _record(
-    options: Options, state: ParameterFreeState, step: Step, step_sizes: jax.Array, moved: Moved
+    options: Options, state: ParameterFreeState, step: Step, step_size: jax.Array, moved: Moved
 ) -> tuple[ParameterFreeState, jax.Array]:
     """The core's record of a move and, around a base, the distance in the metric of its directions."""
     norms, decision = step.norms, step.decision
     if state.metric is not None:
-        gained = leaves.by_scope(preconditioned.gain(step_sizes, norms.ahead, norms.inner), options.by_leaf)
+        gained = leaves.by_scope(preconditioned.gain(step_size, norms.ahead, norms.inner), options.by_leaf)
         metric, distance_sq = preconditioned.advance(state.metric, gained, decision.taken, moved.distance_sq)
         state, moved = state._replace(metric=metric), moved._replace(distance_sq=distance_sq)
     run, kept = core_step.record(state.run, decision, norms.measured, moved)
     return state._replace(run=run, step_size=decision.step_sizes[0]), kept
 
 
-def _move_probe(options: Options, step: Step, carried: Carried) -> Carried:
-    """One gradient of a probe; all leaves stay where they are if one overflows."""
+def _move_probe_blocks(dtype: Any, step: Step, anchor: Leaves, old: Leaves) -> tuple[jax.Array, Any]:
+    """‖x − x_0‖² of every leaf of a probe after a move from ``old``, and whether one overflows its half precision."""
+    new, sums = [], []
+    for block in map(Block, old, anchor, step.gradient.directions):
+        local = leaves.cast(step.decision, block.iterate.dtype)
+        block, found = update.move_probe_block(block, local, local.step_sizes[0], leaves.arithmetic(dtype))
+        new.append(block.iterate)
+        sums.append(found.distance_sq)
+    (plain_sq,) = leaves.table([sums], dtype)
+    return plain_sq, jnp.asarray(rounding.overflows(new, step.gradient.params))
+
+
+def _record_probe(
+    options: Options, step: Step, carried: tuple[ParameterFreeState, jax.Array]
+) -> tuple[ParameterFreeState, jax.Array]:
+    """What one gradient of a probe comes to, and whether its move is made; no leaf moves if one overflows."""
     (state, _), gradient, decision = carried, step.gradient, step.decision
-    dtype, blocks, sums = state.anchor_sq.dtype, [], []
-    anchor = optax.tree.where(step.first, gradient.points, state.anchor)
-    old = optax.tree.where(step.starts, anchor, gradient.points)
-    for block in map(Block, old, anchor, gradient.directions):
-        local, arithmetic = leaves.cast(decision, block.iterate.dtype), leaves.arithmetic(dtype)
-        block, measured = update.move_probe_block(_after(block, sums), local, local.step_sizes[0], arithmetic)
-        blocks.append(block)
-        sums.append(measured)
-    new = [block.iterate for block in blocks]
-    (plain_sq,) = leaves.table([[each.distance_sq for each in sums]], dtype)
-    plain_sq = leaves.by_scope(plain_sq, options.by_leaf)
-    plain_sq = jnp.where(rounding.overflows(new, gradient.params), jnp.inf, plain_sq)
+    # a branch in place of a choice for every entry, which XLA for CPUs would write to memory before it sums
+    moved = partial(_move_probe_blocks, state.anchor_sq.dtype, step, state.anchor)
+    plain_sq, over = lax.cond(step.starts, moved, lambda _: moved(gradient.points), state.anchor)
+    plain_sq = jnp.where(over, jnp.inf, leaves.by_scope(plain_sq, options.by_leaf))
 
     step_size, distance_sq = core_step.probe_step_size(state.controller), plain_sq
     if state.grad_sum:
@@ -153,14 +208,28 @@ def _move_probe(options: Options, step: Step, carried: Carried) -> Carried:
         distance_sq = jnp.where(jnp.isfinite(plain_sq), dual_sq, jnp.inf)
     state, kept = _record(options, state, step, step_size, Moved(distance_sq))
     lost = rounding.is_lost(state, step_size, plain_sq[0], gradient.params)
-    state = state._replace(anchor=anchor, run=state.run._replace(frozen=state.run.frozen | lost))
-
-    new = optax.tree.where(kept, new, old)
-    new = optax.tree.where(state.run.frozen, anchor, new)  # where it waits for the end of the probe
     if options.config.certified and options.config.returns_average:
-        rows = zip(state.average, old, strict=True)
-        state = state._replace(average=[leaves.lerp(*row, decision.average_weight) for row in rows])
-    return state, optax.tree.sub(new, gradient.points)
+        old = optax.tree.where(step.starts, state.anchor, gradient.points)
+        pairs = zip(state.average, old, strict=True)
+        state = state._replace(average=[leaves.lerp(*pair, decision.average_weight) for pair in pairs])
+    return state._replace(run=state.run._replace(frozen=state.run.frozen | lost)), kept
+
+
+def _stay(points: Leaves, real: jax.Array) -> tuple[Leaves, jax.Array]:
+    """No moves, and nothing measured of each leaf; with the types of ``points`` and of a number like the statistics."""
+    return list(map(jnp.zeros_like, points)), jnp.zeros(len(points), real.dtype)
+
+
+def _move_probe(
+    step: Step, state: ParameterFreeState, kept: jax.Array, points: Leaves, real: jax.Array
+) -> tuple[Leaves, jax.Array]:
+    """What to add to the leaves of a probe; one that is over waits at the anchor for its end."""
+    moves = []
+    for point, anchor, direction in zip(points, state.anchor, step.gradient.directions, strict=True):
+        old = jnp.where(step.starts, anchor, point)
+        move = step.decision.step_sizes[0].astype(point.dtype) * direction
+        moves.append(jnp.where(state.run.frozen, anchor, old - jnp.where(kept, move, 0)) - point)
+    return moves, jnp.zeros(len(points), real.dtype)
 
 
 def _dual_distance_sq(
@@ -172,63 +241,118 @@ def _dual_distance_sq(
     return state._replace(grad_sum=grad_sum), leaves.norm_sq(path, state.anchor_sq.dtype)
 
 
-def _move_main_run(options: Options, step: Step, carried: Carried) -> Carried:
-    """One gradient of the main run."""
-    (state, _), gradient = carried, step.gradient
-    dtype, count = state.anchor_sq.dtype, len(gradient.points)
+class Leaf(NamedTuple):
+    """One leaf in the main run, where its gradient was taken; numbers in its dtype."""
+
+    point: jax.Array  # y
+    block: Block  # at z
+    rule: Rule
+    decision: Decision
+    step_size: jax.Array  # shape=(), above 0
+
+
+def _leaves(options: Options, step: Step, state: ParameterFreeState) -> list[Leaf]:
+    """All leaves of the main run."""
+    gradient, decision, count = step.gradient, step.decision, len(step.gradient.points)
     size = sum(point.size for point in gradient.points) if options.by_coordinate else 0
-    rule = Rule(options.config.constants, size, momentum=options.momentum, nesterov=options.nesterov)
-    step_sizes = _step_sizes(options, step.decision, count)
+    rule = Rule(size, momentum=options.momentum, nesterov=options.nesterov)
     columns = (getattr(state, name) or [None] * count for name in KEPT)
-    rows = map(Block, gradient.points, state.anchor, gradient.directions, *columns)
-    moves, blocks, sums = [], [], []
-    for place, (param, block) in enumerate(zip(gradient.params, rows, strict=True)):
-        rule = rule._replace(largest=rounding.largest(param))
-        move, block, measured = _move_leaf(options, step, rule, _after(block, sums), step_sizes[place])
+    blocks = map(Block, gradient.points, state.anchor, gradient.directions, *columns)
+    rows = []
+    for param, block, size in zip(
+        gradient.params, blocks, _step_sizes(options, decision, count), strict=True
+    ):
+        kind = block.iterate.dtype
+        own = rule._replace(largest=rounding.largest(param, based=state.metric is not None))
+        own, local, step_size = leaves.cast((own, decision, size), kind)
+        iterate = jnp.where(step.starts, block.anchor, _iterate(options, block, local.beta))
+        step_size = jnp.maximum(step_size, jnp.finfo(kind).tiny)
+        rows.append(Leaf(block.iterate, block._replace(iterate=iterate), own, local, step_size))
+    return rows
+
+
+def _iterate(options: Options, block: Block, beta: jax.Array) -> jax.Array:
+    """The iterate z of a block that is at y = z + β (x̄ − z)."""
+    if not options.config.interpolates:
+        return block.iterate
+    return block.iterate + beta / (beta - 1) * (block.average - block.iterate)
+
+
+def _scale(
+    options: Options, step: Step, state: ParameterFreeState, points: Leaves, real: jax.Array
+) -> tuple[Leaves, jax.Array]:
+    """The step sizes of coordinates over those of their leaves, and ‖g‖² of every leaf in that metric.
+
+    They are written where the moves are going to be: a whole model in new memory would cost more than all else.
+    """
+    del points
+    arithmetic, ratios, sums = PRODUCTS._replace(dot=lambda steps, _: steps), [], []
+    for _, block, rule, decision, step_size in _leaves(options, step, state):
+        _, ratio = update.move_block(block, rule, decision, step_size, arithmetic)
+        assert ratio is not None
+        ratios.append(ratio)
+        sums.append(jnp.sum(ratio * block.gradient * block.gradient, dtype=real.dtype))
+    (metric_sq,) = leaves.table([sums], real.dtype)
+    return ratios, metric_sq
+
+
+def _move_main_run(options: Options, step: Step, metric_sq: jax.Array, carried: Carried) -> Carried:
+    """One gradient of the main run."""
+    state, ratios = carried
+    moves, after = [], []
+    for leaf, ratio in zip(_leaves(options, step, state), ratios, strict=True):
+        move, leaf = _move_leaf(options, leaf, ratio)
         moves.append(move)
-        blocks.append(block)
-        sums.append(measured)
-    kept = {name: [getattr(block, name) for block in blocks] for name in KEPT if getattr(state, name)}
-    moved = _moved(options, sums, dtype)
-    state, _ = _record(options, state._replace(**kept), step, step_sizes, moved)
+        after.append(leaf)
+    kept = {name: [getattr(leaf.block, name) for leaf in after] for name in KEPT if getattr(state, name)}
+    moved = _moved(options, step, after, moves, metric_sq)
+    state, _ = _record(options, state._replace(**kept), step, step.decision.step_sizes[0], moved)
     return state, moves
 
 
-def _after(block: Block, sums: list[Sums]) -> Block:
-    """The block, to be moved after those whose sums these are; see ``leaves.wait_for``."""
-    if not sums:
-        return block
-    point, direction = (leaves.wait_for(x, sums[-1].distance_sq) for x in (block.iterate, block.gradient))
-    return block._replace(iterate=point, gradient=direction)
-
-
-def _move_leaf(
-    options: Options, step: Step, rule: Rule, block: Block, step_size: jax.Array
-) -> tuple[jax.Array, Block, Sums]:
-    """Move a leaf that is at y = z + β (x̄ − z); what to add to it, the block at the new z, and its sums."""
-    point = iterate = block.iterate
-    arithmetic = leaves.arithmetic(step_size.dtype)
-    rule, decision, step_size = leaves.cast((rule, step.decision, step_size), point.dtype)
-    if options.config.interpolates:
-        iterate = point + decision.beta / (decision.beta - 1) * (block.average - point)
-    block = block._replace(iterate=jnp.where(step.starts, block.anchor, iterate))
-    block, sums = update.move_block(block, rule, decision, step_size, arithmetic)
+def _move_leaf(options: Options, leaf: Leaf, ratio: jax.Array) -> tuple[jax.Array, Leaf]:
+    """What to add to a leaf, and the leaf afterwards, but for its points."""
+    point, block, rule, decision, step_size = leaf
+    arithmetic = PRODUCTS
+    if options.by_coordinate:
+        arithmetic = arithmetic._replace(move=lambda a, _, c: a - step_size * ratio * c)
+    block, _ = update.move_block(block, rule, decision, step_size, arithmetic)
     new = block.iterate
     if options.config.interpolates:
         new = new + decision.next_beta * (block.average - new)
-    return new - point, block, sums
+    move = new - point
+    if leaf.block.average is not None:
+        # y' − x̄ = (1 − β (1 − w)) (z' − x̄), and what leads to y' is in memory
+        weight = decision.average_weight
+        share = weight / (1 - decision.next_beta * (1 - weight))
+        block = block._replace(average=leaves.lerp(leaf.block.average, point + move, share))
+    return move, leaf._replace(block=block)
 
 
-def _moved(options: Options, sums: list[Sums], dtype: Any) -> Moved:
-    """What the core is told of a move of the main run, from the sums of all leaves."""
-    names = Sums._fields if options.by_coordinate else Sums._fields[:1]
-    distance_sq, *others = leaves.table([[getattr(each, name) for each in sums] for name in names], dtype)
+def _moved(options: Options, step: Step, after: list[Leaf], moves: Leaves, metric_sq: jax.Array) -> Moved:
+    """What the core is told of a move of the main run: sums over all leaves, some of which are seldom taken."""
+    measured, decision = step.norms.measured, step.decision
+    dtype, count = measured.anchor_sq.dtype, 3 if options.by_coordinate else 1
+    if step.norms.inner is not None:  # around a base the products of the next gradient tell of an overflow
+        return Moved(jnp.zeros_like(measured.grad_sq))
+
+    def measure(_: jax.Array) -> jax.Array:
+        columns = []
+        for (point, block, rule, local, step_size), move in zip(after, moves, strict=True):
+            if columns:
+                point = leaves.wait_for(point, columns[-1][0])
+            block = block._replace(iterate=point + move)  # z' itself would have to be kept at every move
+            block = block._replace(iterate=_iterate(options, block, local.next_beta))
+            sums = update.measure_block(block, rule, local, step_size, PRODUCTS)
+            columns.append(leaves.sums(sums[:count], dtype))
+        return jnp.stack(columns, axis=1) if columns else nothing
+
+    nothing = jnp.zeros((count, len(after)), dtype)
+    distance_sq, *others = when(decision.measured & decision.taken, measure, nothing)
     distance_sq = leaves.by_scope(distance_sq, options.by_leaf)
     if not others:
         return Moved(distance_sq)
-    grad_sq, displacement_sq, displacement_product = others
-    grad_sq = leaves.by_scope(grad_sq, options.by_leaf)
-    return Moved(distance_sq, grad_sq, jnp.sum(displacement_sq), jnp.sum(displacement_product))
+    return Moved(distance_sq, leaves.by_scope(metric_sq, options.by_leaf), *map(jnp.sum, others))
 
 
 def _step_sizes(options: Options, decision: Decision, count: int) -> jax.Array:

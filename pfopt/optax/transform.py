@@ -155,20 +155,29 @@ def _gradient(
         return list(map(leaves.as_real, structure.flatten_up_to(tree), param_leaves))
 
     points, gradients = rounding.points(param_leaves, jax.tree.leaves(state.iterate)), as_leaves(grads)
-    directions, base = gradients, None
-    if options.base is not None:
-        given = {name: value for name, value in extra_args.items() if name != "value" or value is not None}
-        made, base = options.base.update(grads, state.base, params, **given)
-        directions = as_leaves(made)
+    directions, base = gradients, options.base
+    given = {name: value for name, value in extra_args.items() if name != "value" or value is not None}
+    if base is not None:
+        directions = as_leaves(base.update(grads, state.base, params, **given)[0])
     elif not states.is_zero(options.weight_decay):
         directions = optax.tree.add_scale(gradients, options.weight_decay, points)
         directions = optax.tree.cast_like(directions, points)
+
+    def advance(held: tuple[Any, Any, Any]) -> tuple[Any, Any, Any]:
+        grads, before, params = held
+        return grads, base.update(grads, before, params, **given)[1] if base is not None else None, params
+
+    def next_base(taken: jax.Array) -> Any:
+        """The base once more: with nothing but its state to make, XLA writes that in place."""
+        return when(taken, advance, (grads, state.base, params))[1] if base is not None else None
+
     loss = validation.loss(extra_args["value"], state.anchor_sq.dtype)
-    return Gradient(param_leaves, points, gradients, directions, base, loss)
+    return Gradient(param_leaves, points, gradients, directions, next_base, loss)
 
 
 def _next_base(base: optax.GradientTransformationExtraArgs, params: Any, turn: Turn) -> Any:
     """The base's state, which begins anew where the next gradient is the first one from the anchor."""
     param_leaves, structure = jax.tree.flatten(params)
     anchor = structure.unflatten(map(leaves.as_param, turn.state.anchor, param_leaves))
-    return when(turn.restart, lambda _: base.init(anchor), turn.state.base)
+    held = anchor, turn.state.base
+    return when(turn.restart, lambda held: (held[0], base.init(held[0])), held)[1]

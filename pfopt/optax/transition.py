@@ -54,12 +54,12 @@ def _lay_out_practical(
     config: Config, state: ParameterFreeState, points: Leaves, transition: Transition
 ) -> tuple[ParameterFreeState, Leaves]:
     """Go to the anchor after a probe, and to the returned point after the main run."""
+    if config.returns_average:
+        begins = state.controller.phase == Phase.MAIN
+        state = state._replace(average=when(begins, lambda _: state.anchor, state.average))
     returned = state.average if config.returns_average else points
     ended = (state.controller.phase == Phase.DONE) | transition.reanchor
     new = optax.tree.where(ended, returned, state.anchor)
-    if config.returns_average:
-        begins = state.controller.phase == Phase.MAIN
-        state = state._replace(average=optax.tree.where(begins, state.anchor, state.average))
     if config.stages:
         moved_sq = leaves.norm_sq(new, state.anchor_sq.dtype)
         state = state._replace(

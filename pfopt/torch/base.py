@@ -16,14 +16,13 @@ from torch.nn import Module
 from torch.optim import Optimizer
 
 from pfopt import options
-from pfopt.core.arrays import Flag
-from pfopt.core.records import Outcome, Phase, Transition
+from pfopt.core.records import Outcome, Phase
 from pfopt.core.run import estimates
 from pfopt.options import PlanLike
 from pfopt.status import ProbeRecord, Status, message
-from pfopt.torch import ops, transition, validation
 from pfopt.torch import state as memories
-from pfopt.torch.bundles import Bundle, gather
+from pfopt.torch import transition, validation
+from pfopt.torch.bundles import Bundle, Layout
 from pfopt.torch.norms import Scopes
 from pfopt.torch.state import Memory, Setting
 from pfopt.torch.step import Work, take_gradient
@@ -49,7 +48,7 @@ class ParameterFreeOptimizer(Optimizer):
         options.sgd_only(chosen, total_steps, defaults["momentum"])
         total_steps = None if total_steps is None else options.total_steps(total_steps, chosen)
         validation.flags(defaults)
-        self._buffers = validation.buffers(buffers)
+        self._buffers, self._layout = validation.buffers(buffers), None
         shared = {"total_steps": total_steps, "plan": memories.plan_to_dict(chosen), "differentiable": False}
         super().__init__(params, {**defaults, **shared})
         if defaults["fused"]:
@@ -68,7 +67,8 @@ class ParameterFreeOptimizer(Optimizer):
             raise
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "_buffers": self._buffers}  # type: ignore[misc]
+        own = {"_buffers": self._buffers, "_layout": None}
+        return {**super().__getstate__(), **own}  # type: ignore[misc]
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
@@ -194,19 +194,12 @@ class ParameterFreeOptimizer(Optimizer):
 
     # ---------------------------------------------------------------- inside
 
-    def _take(self, memory: Memory, loss: Tensor | float | None) -> tuple[Flag, Transition | None]:
-        """One gradient, and the end of a run where it was its last one.
-
-        Returns:
-            Whether the main run goes back to the anchor, and what the end of a run means for the parameters.
-        """
+    def _take(self, memory: Memory, loss: Tensor | float | None) -> None:
+        """One gradient, and the end of a run where it was its last one."""
         work = self._work(memory)
-        restart = take_gradient(work, loss)
-        return restart, transition.finish(work) if memory.due <= 0 else None
-
-    def _gradients_of(self, param: Tensor) -> list[Tensor]:
-        """The gradient of a parameter and, around a base, the direction that the base makes of it."""
-        return [] if param.grad is None else [param.grad]
+        take_gradient(work, loss)
+        if memory.due <= 0:
+            transition.finish(work)
 
     def _memory(self) -> Memory | None:
         group = self.param_groups[0]
@@ -236,9 +229,9 @@ class ParameterFreeOptimizer(Optimizer):
         return list(held.buffers()) if isinstance(held, Module) else held
 
     def _work(self, memory: Memory) -> Work:
-        setting, packed, size = self._setting(), self._bundles(self._gradients_of), 0
+        setting, packed, size = self._setting(), self._bundles(), 0
         if setting.by_coordinate:
-            size = sum(point.numel() for bundle in packed for point in bundle.points)
+            size = sum(param.numel() for bundle in packed for param in bundle.params)
         return Work(
             config=setting.config,
             groups=self.param_groups,
@@ -249,33 +242,35 @@ class ParameterFreeOptimizer(Optimizer):
             size=size,
         )
 
-    def _bundles(self, gradients_of: Callable[[Tensor], list[Tensor]]) -> list[Bundle]:
+    def _bundles(self, *, gradients: bool = True) -> list[Bundle]:
         setting, shared, memory = self._setting(), self.param_groups[0], self._memory()
         momentum = any(group["momentum"] for group in self.param_groups)
-
-        def state_of(param: Tensor) -> dict[str, Tensor]:
-            return memories.fill(
-                self.state[param],
-                param,
-                setting.config,
-                momentum=momentum,
-                by_coordinate=setting.by_coordinate,
+        fused = bool(shared["fused"]) and memory is not None and memory.phase == Phase.MAIN
+        key = setting, momentum, fused, shared["foreach"]
+        states = [self.state[param] for group in self.param_groups for param in group["params"]]
+        if (
+            self._layout is None
+            or self._layout[0] != key
+            or not self._layout[1].is_current(self.param_groups, states)
+        ):
+            names = memories.names(setting, momentum=momentum)
+            self._layout = (
+                key,
+                Layout(
+                    self.param_groups,
+                    lambda param: memories.fill(self.state[param], param, names),
+                    together=shared["foreach"] is not False,
+                    large_apart=fused,
+                ),
             )
-
-        in_main_run = memory is not None and memory.phase == Phase.MAIN
-        return gather(
-            self.param_groups,
-            state_of,
-            gradients_of,
-            together=shared["foreach"] is not False,
-            large_apart=bool(shared["fused"]) and in_main_run,
-        )
+        return self._layout[1].bundles(gradients)
 
     def _swap(self, slot: str) -> None:
         """Exchange the parameters with state tensors; nothing where the name is ""."""
-        for bundle in self._bundles(lambda _: []) if slot else []:
-            ops.swap(bundle.slot(slot), bundle.points)
-            bundle.round_points()
+        for bundle in self._bundles(gradients=False) if slot else []:
+            held = bundle.points().clone()
+            bundle.place(bundle.state[slot])
+            bundle.state[slot].copy_(held)
 
     @torch.no_grad()
     def _catch_up(self) -> None:

@@ -1,11 +1,13 @@
 """How the tensors of a parameter group are packed, so that a call into torch is worth while.
 
-A ``Bundle`` is what one group holds on one device in one dtype: many small tensors, or a piece of a large one. A step
-computes on it as on one vector, so that the calls of a step do not grow with the number of tensors, nor the memory on
-the way to it with their size.
+A ``Bundle`` is many small tensors of one group, device and dtype, or a single large one. What is remembered of it is
+one vector of each kind, of which the tensors in ``state[p]`` are views, so that a step computes on one vector and its
+calls do not grow with the number of tensors.
 """
 
-from collections.abc import Callable
+import operator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -14,108 +16,179 @@ from torch.nn import Parameter
 
 from pfopt.torch import ops
 
-FULL = {"cpu": 2**18, "cuda": 2**24}  # entries of a full bundle: what a cache holds; what a call is worth
+FULL = {"cpu": 2**16, "cuda": 2**24}  # entries of a full bundle: what a cache holds; what a call is worth
 LARGE = {"cpu": 2**16, "cuda": 2**20}  # entries of a tensor for which a compiled call is worth while
 PLAIN = (Tensor, Parameter)  # a DTensor is neither joined nor cut, nor compiled for
 
-GradientOf = Callable[[Tensor], Tensor | None]
+StateOf = Callable[[Tensor], dict[str, Tensor]]
 
 
-class Bundle(NamedTuple):
-    """Tensors, or a piece of one, that share group, device and dtype; complex ones seen as real."""
+class Piece(NamedTuple):
+    """A vector of parameters and what belongs to it, or a tensor that cannot be one; real, written in place."""
+
+    points: Tensor  # the parameters, or float32 copies of half-precision ones
+    direction: Tensor | None  # what moves them, as it came; None without a gradient
+    state: dict[str, Tensor]
+    sizes: Sequence[int]  # of the tensors in it
+
+
+@dataclass(slots=True)
+class Bundle:
+    """Tensors that share group, device and dtype; complex ones seen as real."""
 
     group: int  # index of the parameter group
-    places: list[int]  # of each tensor's parameter among those of all groups
-    params: list[Tensor]  # what the user sees
-    points: list[Tensor]  # the parameters themselves, or float32 copies of half-precision ones
-    gradients: list[Tensor]  # dense; empty where there are none, as of all or of none of the tensors
-    directions: list[Tensor]  # what a base makes of the gradients; without one, the gradients
-    states: list[dict[str, Tensor]]
+    places: Sequence[int]  # of each tensor's parameter among those of all groups
+    params: list[Tensor]  # the parameters, as real
+    state: dict[str, Tensor]  # what is remembered, a vector of all of them each; of a single tensor, as it is
+    gradients: list[Tensor]  # dense and real; empty where there are none, of any of the tensors
+    directions: list[Tensor]  # what moves them: the gradients, or what a base makes of them
 
     @property
     def sizes(self) -> list[int]:
         """The number of entries of each tensor."""
-        return [point.numel() for point in self.points]
+        return [param.numel() for param in self.params]
+
+    @property
+    def is_half(self) -> bool:
+        """Whether the parameters have less precision than what is remembered."""
+        return self.params[0].dtype in ops.HALF
 
     @property
     def kind(self) -> tuple[torch.device, torch.dtype]:
-        """Where the points are, and what."""
-        return self.points[0].device, self.points[0].dtype
+        """Where it is computed, and in which dtype."""
+        return self.params[0].device, self.state["anchor"].dtype
 
-    def add(self, place: int, param: Tensor, gradients: list[Tensor], state: dict[str, Tensor]) -> None:
-        """Add a parameter: with no gradient, with one, or with one and the direction that a base made of it."""
-        if param.is_complex():
-            state = {name: ops.as_real(value) for name, value in state.items()}
-        self.places.append(place)
-        self.params.append(ops.as_real(param))
-        self.points.append(_point(param, state))
-        self.gradients.extend(map(ops.dense, gradients[:1]))
-        self.directions.extend(map(ops.dense, gradients[-1:]))
-        self.states.append(state)
+    def points(self) -> Tensor:
+        """Where the parameters are, as one vector, to be read; a single tensor is the parameter itself."""
+        if not self.is_half:
+            return ops.concat(self.params)
+        point, param = (
+            self.state["iterate"],
+            ops.concat(self.params),
+        )  # others may have changed the parameter since
+        return torch.where(point.to(param.dtype) == param, point, param.float(), out=point)
 
-    def slot(self, name: str) -> list[Tensor]:
-        """The state tensors of that name."""
-        return [state[name] for state in self.states]
+    def place(self, points: Tensor) -> None:
+        """Put the parameters there."""
+        if self.is_half and points is not self.state["iterate"]:
+            self.state["iterate"].copy_(points)
+        ops.store(points, self.params)
 
-    def concat(self, name: str) -> Tensor:
-        """The state tensors of that name as one vector."""
-        return ops.concat(self.slot(name))
+    def pieces(self, along: list[Tensor], *, written: bool = True) -> Iterator[Piece]:
+        """What is moved at once; afterwards the parameters are where the points of the pieces are, if written.
 
-    def direction(self, points: Tensor, weight_decay: float, maximize: bool) -> Tensor:
-        """What moves the points: a gradient as ``torch.optim.SGD`` has it, or a base's direction; zero without one."""
-        if not self.directions:
-            return torch.zeros_like(points)
-        direction = ops.concat(self.directions).to(points.dtype)
-        direction = -direction if maximize else direction
-        return direction.add(points, alpha=weight_decay) if weight_decay else direction
+        Args:
+            along: the directions of the pieces, or the gradients; empty where there are none.
+            written: whether anything is written into the points.
+        """
+        points, direction = self.points(), ops.concat(along) if along else None
+        full, entries = _by_device(FULL, points), points.numel()
+        held = [points, *self.state.values(), *([] if direction is None else [direction])]
+        cuts = len(self.params) == 1 and entries > full and type(self.params[0]) in PLAIN
+        if cuts and all(tensor.is_contiguous() for tensor in held):
+            sizes = [min(full, entries - start) for start in range(0, entries, full)]
+            for size, point, *values in zip(sizes, *(x.view(-1).split(full) for x in held), strict=True):
+                yield Piece(
+                    point,
+                    values[-1] if direction is not None else None,
+                    dict(zip(self.state, values, strict=False)),
+                    (size,),
+                )
+        else:
+            yield Piece(points, direction, self.state, self.sizes)
+        if written and (self.is_half or len(self.params) > 1):
+            ops.store(points, self.params)
 
     def norms_sq(self, like: Tensor) -> Tensor:
         """‖d‖² of each tensor's direction as it came, shape=(tensors,); 0, in the dtype of ``like``, without one."""
-        if not self.directions:
-            return like.new_zeros(len(self.params))
-        if self.directions[0].dtype in ops.HALF:
-            return ops.norms_sq(ops.split(ops.concat(self.directions).float(), self.sizes))
-        return ops.norms_sq(self.directions)
+        return ops.norms_sq(self.directions) if self.directions else like.new_zeros(len(self.params))
 
-    def round_points(self) -> None:
-        """Round the float32 copies into half-precision parameters; other parameters are the points."""
-        if self.params[0].dtype in ops.HALF:
-            ops.copy(self.points, self.params)
+    def slot(self, name: str) -> Tensor:
+        """What is kept under a name."""
+        return self.state[name]
 
 
-def gather(
-    groups: list[dict[str, Any]],
-    state_of: Callable[[Tensor], dict[str, Tensor]],
-    gradients_of: Callable[[Tensor], list[Tensor]],
-    *,
-    together: bool,
-    large_apart: bool = False,
-) -> list[Bundle]:
-    """The bundles of all parameters.
+class Layout:
+    """The bundles of all parameters; made anew where parameters, or what is remembered of them, were exchanged."""
 
-    Args:
-        groups: of parameters.
-        state_of: the state tensors of a parameter.
-        gradients_of: its gradient and, around a base, the direction that the base makes of it; nothing without one.
-        together: whether tensors may share a bundle or be cut; otherwise each is a bundle of its own.
-        large_apart: whether a large tensor is a bundle of its own all the same, see ``is_large``.
-    """
-    bundles: list[Bundle] = []
-    room: dict[Any, tuple[Bundle, int]] = {}
-    params = [(index, param) for index, group in enumerate(groups) for param in group["params"]]
-    for place, (index, param) in enumerate(params):
-        gradients, entries, full = gradients_of(param), param.numel(), _by_device(FULL, param)
-        packed = together and type(param) in PLAIN and not (large_apart and is_large(param))
-        key = (index, param.device, param.dtype, len(gradients)) if packed and entries <= full else place
-        bundle, taken = room.get(key, (None, 0))
-        if bundle is None or taken + entries > full:
-            bundle, taken = Bundle(index, [], [], [], [], [], []), 0
-            bundles.append(bundle)
-        room[key] = bundle, taken + entries
-        bundle.add(place, param, gradients, state_of(param))
-        if packed and entries > full:
-            bundles[-1:] = _cut(bundle, full)
-    return bundles
+    def __init__(self, groups: list[dict[str, Any]], state_of: StateOf, *, together: bool, large_apart: bool):
+        """Pack all parameters.
+
+        Args:
+            groups: of parameters.
+            state_of: the state tensors of a parameter; several tensors' become views of one vector.
+            together: whether tensors may share a bundle; otherwise each is a bundle of its own.
+            large_apart: whether a large tensor is a bundle of its own all the same, see ``is_large``.
+        """
+        self.params = [param for group in groups for param in group["params"]]
+        self.states = [state_of(param) for param in self.params]
+        self.members: list[tuple[int, list[int]]] = []  # group, and places of the parameters of each bundle
+        room: dict[Any, tuple[list[int], int]] = {}
+        of_group = [index for index, group in enumerate(groups) for _ in group["params"]]
+        for place, (index, param) in enumerate(zip(of_group, self.params, strict=True)):
+            entries, full = param.numel(), _by_device(FULL, param)
+            packed = together and type(param) in PLAIN and not (large_apart and is_large(param))
+            joins = packed and entries <= full // 4 and all(x.is_contiguous() for x in self._held(place))
+            key = (index, param.device, param.dtype) if joins else place
+            places, taken = room.get(key, ([], full))
+            if taken + entries > full:
+                places, taken = [], 0
+                self.members.append((index, places))
+            places.append(place)
+            room[key] = places, taken + entries
+        self.vectors = [self._vectors(places) for _, places in self.members]
+        self.real = [ops.as_real(param.detach()) for param in self.params]
+        self.pointers = list(map(_address, self.params))
+        self.tensors = [list(state.values()) for state in self.states]
+
+    def is_current(self, groups: list[dict[str, Any]], states: Sequence[dict[str, Tensor]]) -> bool:
+        """Whether nothing was exchanged since."""
+        params = [param for group in groups for param in group["params"]]
+        return (
+            len(params) == len(self.params)
+            and all(map(operator.is_, params, self.params))
+            and all(map(operator.is_, states, self.states))
+            and list(map(_address, params)) == self.pointers
+            and all(
+                len(held) == len(state) and all(map(operator.is_, held, state.values()))
+                for held, state in zip(self.tensors, states, strict=True)
+            )
+        )
+
+    def bundles(self, gradients: bool = True) -> list[Bundle]:
+        """The bundles, with the parameters' gradients; those that have none are apart from those that have one."""
+        made: list[Bundle] = []
+        for (group, places), vectors in zip(self.members, self.vectors, strict=True):
+            given = [self.params[place].grad if gradients else None for place in places]
+            ends, start = list(_runs(given)), 0
+            for stop in ends:
+                params, state = [self.real[place] for place in places[start:stop]], vectors
+                if len(ends) > 1:
+                    first = sum(self.real[place].numel() for place in places[:start])
+                    entries = sum(param.numel() for param in params)
+                    shape = params[0].shape if len(params) == 1 else (entries,)
+                    state = {k: v[first : first + entries].view(shape) for k, v in vectors.items()}
+                held = [ops.dense(gradient) for gradient in given[start:stop] if gradient is not None]
+                made.append(Bundle(group, places[start:stop], params, state, held, held))
+                start = stop
+        return made
+
+    def _held(self, place: int) -> list[Tensor]:
+        return [self.params[place], *self.states[place].values()]
+
+    def _vectors(self, places: list[int]) -> dict[str, Tensor]:
+        """What is remembered of these parameters; of several of them as one vector."""
+        states = [self.states[place] for place in places]
+        if len(places) == 1:
+            return {name: ops.as_real(value) for name, value in states[0].items()}
+        vectors = {}
+        for name in states[0]:
+            tensors = [state[name] for state in states]
+            whole = torch.cat([tensor.reshape(-1) for tensor in tensors])
+            vectors[name] = ops.as_real(whole).reshape(-1)
+            for state, view in zip(states, whole.split([x.numel() for x in tensors]), strict=True):
+                state[name] = view.view(state[name].shape)
+        return vectors
 
 
 def is_large(tensor: Tensor) -> bool:
@@ -123,47 +196,33 @@ def is_large(tensor: Tensor) -> bool:
     return type(tensor) in PLAIN and tensor.numel() >= _by_device(LARGE, tensor)
 
 
-def flattened(bundle: Bundle) -> Bundle | None:
-    """A bundle of one large plain tensor, as a vector where it can be one and without its place; None for any other.
+def flattened(bundle: Bundle) -> Piece | None:
+    """A bundle of one large plain tensor with a gradient, as a vector where it can be one; None for any other.
 
     What differs between two of them is their size alone, so that a compiled function need not be compiled again.
     """
-    if len(bundle.points) > 1 or not bundle.gradients or not is_large(bundle.params[0]):
+    if len(bundle.params) > 1 or not bundle.directions or not is_large(bundle.params[0]):
         return None
-    held = [bundle.params[0], bundle.points[0], bundle.directions[0], *bundle.states[0].values()]
+    held = [bundle.points(), bundle.directions[0], *bundle.state.values()]
     if all(tensor.is_contiguous() for tensor in held):
         held = [tensor.detach().view(-1) for tensor in held]
         for tensor in held:
             torch._dynamo.maybe_mark_dynamic(tensor, 0)
-    param, point, direction, *state = held
-    names = zip(bundle.states[0], state, strict=True)
-    return Bundle(0, [], [param], [point], [direction], [direction], [dict(names)])
+    point, direction, *state = held
+    return Piece(point, direction, dict(zip(bundle.state, state, strict=True)), (point.numel(),))
+
+
+def _runs(given: list[Tensor | None]) -> Iterator[int]:
+    """The ends of the runs of parameters that have a gradient, or that have none."""
+    for place, each in enumerate(given, 1):
+        if place == len(given) or (given[place] is None) != (each is None):
+            yield place
+
+
+def _address(param: Tensor) -> int:
+    """Where its numbers are: ``param.data`` may be exchanged. A DTensor keeps its shard."""
+    return param.data_ptr() if type(param) in PLAIN else 0
 
 
 def _by_device(sizes: dict[str, int], tensor: Tensor) -> int:
     return sizes.get(tensor.device.type, sizes["cuda"])
-
-
-def _cut(bundle: Bundle, full: int) -> list[Bundle]:
-    """A bundle of one tensor, in pieces of no more than ``full`` entries where these lie side by side."""
-    (state,), has_gradient = bundle.states, bool(bundle.gradients)
-    held = [*bundle.params, *bundle.points, *bundle.gradients, *bundle.directions, *state.values()]
-    if not all(tensor.is_contiguous() for tensor in held):
-        return [bundle]
-    pieces = []
-    for param, point, *rest in zip(*(tensor.view(-1).split(full) for tensor in held), strict=True):
-        gradients, values = (([rest[0]], [rest[1]]), rest[2:]) if has_gradient else (([], []), rest)
-        piece = dict(zip(state, values, strict=True))
-        pieces.append(Bundle(bundle.group, bundle.places, [param], [point], *gradients, [piece]))
-    return pieces
-
-
-def _point(param: Tensor, state: dict[str, Tensor]) -> Tensor:
-    """What moves: the parameter itself, or the float32 copy of a half-precision one.
-
-    The copy counts where it still rounds to the parameter, which others may have changed since.
-    """
-    if param.dtype not in ops.HALF:
-        return ops.as_real(param)
-    point = state["iterate"]
-    return torch.where(point.to(param.dtype) == param, point, param.float(), out=point)

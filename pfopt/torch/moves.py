@@ -1,7 +1,7 @@
 """How one bundle moves: ``pfopt.core.update`` on its tensors as one vector, eagerly or compiled."""
 # pyright: reportPrivateImportUsage=false
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from pfopt.core import update
-from pfopt.core.arrays import Flag, Real, where
+from pfopt.core.arrays import Flag, Real, Vector, where
 from pfopt.core.config import Config
 from pfopt.core.main_run import Decision
 from pfopt.core.step_size import CoordinateRule
-from pfopt.core.update import Block, Rule, Sums
+from pfopt.core.update import Arithmetic, Block, Rule, Sums
 from pfopt.torch import ops
-from pfopt.torch.bundles import Bundle
+from pfopt.torch.bundles import Bundle, Piece
 
 
 class GroupRule(NamedTuple):
@@ -31,17 +31,31 @@ class GroupRule(NamedTuple):
     @classmethod
     def of(cls, config: Config, group: dict[str, Any], dtype: torch.dtype, size: int) -> "GroupRule":
         """The rule for parameters of a dtype, ``size`` coordinates in all where each has a step of its own."""
+        guards = dtype == torch.float16 or group["lr"] > 1  # otherwise no move is that long
         rule = Rule(
-            config.constants,
             size=size,
             rate=group["lr"],
             momentum=group["momentum"],
             nesterov=group["nesterov"],
-            largest=torch.finfo(dtype).max if dtype in ops.HALF else None,
+            largest=torch.finfo(dtype).max if guards else None,
         )
-        return cls(
-            rule, group["weight_decay"], group["maximize"], config.returns_average, config.interpolates
-        )
+        decay, maximize = group["weight_decay"], group["maximize"]
+        return cls(rule, decay, maximize, config.returns_average, config.interpolates)
+
+
+class Order(NamedTuple):
+    """A decision of the main run, as the pieces of one device and dtype need it."""
+
+    decision: Decision
+    changed: Flag  # whether the points are to be written
+    measured: bool  # whether displacements are to be summed here
+
+
+class Result(NamedTuple):
+    """What a bundle measured while it moved, of each of its tensors; None for what it did not."""
+
+    grad_sq: Vector | None  # ‖g‖² in the metric of the move
+    sums: Sums | None
 
 
 # ---------------------------------------------------------------- in a probe
@@ -54,7 +68,7 @@ def in_probe(
     decision: Decision,
     step_size: Real,
     full_step: Real,
-) -> Sums:
+) -> Vector:
     """Move a bundle in a probe.
 
     Args:
@@ -64,126 +78,210 @@ def in_probe(
         decision: about the gradient, where the controller computes.
         step_size: of this move of the group, likewise.
         full_step: the same before any decay.
+
+    Returns:
+        ‖x − x_0‖² of each tensor.
     """
-    points, taken = ops.concat(bundle.points), _beside(decision.taken, bundle.points[0])
-    if config.certified and config.returns_average:
-        weight = _beside(decision.average_weight, points)
-        ops.store(torch.lerp(bundle.concat("average"), points, weight), bundle.slot("average"))
-    block = Block(
-        iterate=points,
-        anchor=bundle.concat("anchor"),
-        gradient=bundle.direction(points, group["weight_decay"], group["maximize"]),
-    )
-    block, sums = update.move_probe_block(
-        block, decision._replace(taken=taken), _beside(step_size, points), ops.arithmetic(bundle.sizes)
-    )
-    iterate = block.iterate
-    if (
-        config.certified and not config.returns_average
-    ):  # measured by the dual sequence x_0 − η Σ g of constant η
-        grad_sum = bundle.concat("grad_sum")
-        grad_sum = where(taken, grad_sum + block.gradient, grad_sum)
-        ops.store(grad_sum, bundle.slot("grad_sum"))
-        sums = Sums(ops.norms_sq(ops.split(grad_sum * _beside(full_step, points), bundle.sizes)))
-        finite = torch.isfinite(sums.distance_sq.sum()).to(points.device)
-        iterate = torch.where(finite, iterate, points)
-    ops.store(iterate, bundle.points)
-    bundle.round_points()
-    return sums
+    like = bundle.params[0]
+    decision = decision._replace(taken=_beside(decision.taken, like))
+    step_size, full_step = _beside(step_size, like), _beside(full_step, like)
+    weight = _beside(decision.average_weight, like)
+    distances = []
+    for piece in bundle.pieces(bundle.directions):
+        points, arithmetic = piece.points, ops.arithmetic(piece.sizes)
+        if config.certified and config.returns_average:
+            piece.state["average"].lerp_(points, weight)
+        direction = direction_of(piece, group["weight_decay"], group["maximize"])
+        block = Block(points, piece.state["anchor"], direction)
+        block, sums = update.move_probe_block(block, decision, step_size, arithmetic)
+        iterate, distance_sq = block.iterate, sums.distance_sq
+        if config.certified and not config.returns_average:
+            # measured by the dual sequence x_0 − η Σ g of constant η
+            grad_sum = piece.state["grad_sum"]
+            grad_sum.copy_(where(decision.taken, grad_sum + direction, grad_sum))
+            path = grad_sum * full_step
+            distance_sq = arithmetic.dot(path, path)
+            iterate = where(torch.isfinite(distance_sq.sum()).to(points.device), iterate, points)
+        distances.append(distance_sq)
+        if iterate is not points:
+            points.copy_(iterate)
+    return joined(distances)
 
 
 # ---------------------------------------------------------------- in the main run
 
 
-def in_main_run(
-    bundle: Bundle, group: GroupRule, decision: Decision, changed: Flag, step_size: Tensor
-) -> Sums:
-    """Move a bundle in the main run, from tensors and numbers alone, so that it can be compiled.
-
-    Eagerly it is a pass over memory for every operation, compiled it is one or two. What changes from step to step is a
-    tensor, and sizes are symbols: one compilation serves all large tensors of a model, and every step.
+def in_main_run(bundle: Bundle, group: GroupRule, order: Order, step_size: Any) -> Result:
+    """Move a bundle in the main run.
 
     Args:
         bundle: written in place; its points are y = z + beta (x̄ − z), and what moves is z.
         group: what holds for its parameter group.
-        decision: about the gradient, beside the bundle.
-        changed: whether the points are to be written.
-        step_size: shape=() or (tensors,).
+        order: what was decided, beside the bundle.
+        step_size: a number, or of shape=() or (tensors,).
     """
-    points, rule = ops.concat(bundle.points), group.rule
-    average = bundle.concat("average") if group.averages else None
-    iterate, has_velocity = points, bool(rule.momentum and bundle.directions)
+    in_place = not isinstance(order.changed, Tensor)
+    results = [
+        move_piece(piece, group, order, step_size, ops.arithmetic(piece.sizes, in_place=in_place))
+        for piece in bundle.pieces(bundle.directions)
+    ]
+    grad_sqs, sums = zip(*results, strict=True)
+    grad_sq = None if grad_sqs[0] is None else joined(grad_sqs)
+    return Result(grad_sq, None if sums[0] is None else _sums(sums))
+
+
+def move_piece(
+    piece: Piece, group: GroupRule, order: Order, step_size: Any, arithmetic: Arithmetic
+) -> Result:
+    """Move a piece, from tensors and numbers alone, so that it can be compiled.
+
+    Eagerly it is a pass over a cache for every operation, compiled it is one or two over memory. Where it is compiled
+    what changes from step to step is a tensor, and sizes are symbols: one compilation serves all large tensors of a
+    model, and every step.
+
+    Args:
+        piece: written in place.
+        group: as of ``in_main_run``.
+        order: likewise.
+        step_size: likewise.
+        arithmetic: for the sizes of the piece.
+    """
+    points, state, rule, decision = piece.points, piece.state, group.rule, order.decision
+    average = state["average"] if group.averages else None
+    iterate, velocity = (
+        points,
+        state["momentum_buffer"] if rule.momentum and piece.direction is not None else None,
+    )
     if average is not None and group.interpolates:
         iterate = torch.lerp(points, average, decision.beta / (decision.beta - 1))
-    if (
-        decision.coordinate_rule is not None and not bundle.directions
-    ):  # what has no gradient keeps its mean square
-        decision = decision._replace(coordinate_rule=decision.coordinate_rule._replace(square_weight=0.0))
     block = Block(
         iterate=iterate,
-        anchor=bundle.concat("anchor"),
-        gradient=bundle.direction(points, group.weight_decay, group.maximize),
+        anchor=state["anchor"],
+        gradient=direction_of(piece, group.weight_decay, group.maximize, taken=decision.taken),
         average=average,
-        mean_square=bundle.concat("mean_square") if rule.size else None,
-        velocity=bundle.concat("momentum_buffer") if has_velocity else None,
+        mean_square=state["mean_square"] if rule.size else None,
+        velocity=velocity,
     )
-    block, sums = update.move_block(block, rule, decision, step_size, ops.arithmetic(bundle.sizes))
-    new = block.iterate
-    if block.average is not None and group.interpolates:
-        new = torch.lerp(new, block.average, decision.next_beta)
-    ops.store(where(changed, new, points), bundle.points)
-    bundle.round_points()
+    if decision.coordinate_rule is not None and piece.direction is None:  # it keeps its mean square
+        decision = decision._replace(coordinate_rule=decision.coordinate_rule._replace(square_weight=0.0))
+    block, grad_sq = update.move_block(block, rule, decision, step_size, arithmetic)
+    sums = update.measure_block(block, rule, decision, step_size, arithmetic) if order.measured else None
     kept = {"average": block.average, "mean_square": block.mean_square, "momentum_buffer": block.velocity}
     for name, vector in kept.items():
-        if vector is not None:
-            ops.store(vector, bundle.slot(name))
-    return sums
+        if vector is not None and vector is not state[name]:
+            state[name].copy_(vector)
+    if block.average is not None and group.interpolates and not isinstance(order.changed, Tensor):
+        torch.lerp(block.iterate, block.average, decision.next_beta, out=points)
+    else:
+        new = block.iterate
+        if block.average is not None and group.interpolates:
+            new = torch.lerp(new, block.average, decision.next_beta)
+        points.copy_(where(order.changed, new, points))
+    return Result(grad_sq, sums)
+
+
+def measure(bundle: Bundle, group: GroupRule, order: Order, step_size: Any) -> Sums:
+    """The displacements of a bundle that a compiled move has moved; arguments as of ``in_main_run``, on the host."""
+    found, decision = [], order.decision
+    for piece in bundle.pieces(bundle.directions):
+        points, average = piece.points, piece.state["average"] if group.interpolates else None
+        if average is not None:
+            points = torch.lerp(points, average, decision.next_beta / (decision.next_beta - 1))
+        mean_square = piece.state["mean_square"] if group.rule.size else None
+        block = Block(points, piece.state["anchor"], points, mean_square=mean_square)
+        arithmetic = ops.arithmetic(piece.sizes)
+        found.append(update.measure_block(block, group.rule, decision, step_size, arithmetic))
+    return _sums(found)
+
+
+def compiled_move(piece: Piece, group: GroupRule, order: Order, step_size: Any) -> Result:
+    """``move_piece`` for what ``bundles.flattened`` has made, compiled at its first call."""
+    step_size = torch.as_tensor(step_size, dtype=piece.points.dtype, device=piece.points.device)
+    return _compiled()(piece._replace(sizes=()), group, order, step_size, ops.ALONE)
 
 
 @cache
-def compiled() -> Callable[..., Sums]:
-    """``in_main_run`` for what ``bundles.flattened`` has made."""
-    return torch.compile(in_main_run)
+def _compiled() -> Callable[..., Result]:
+    return torch.compile(move_piece)
 
 
-def order(decision: Decision, point: Tensor, traced: bool) -> tuple[Decision, Flag]:
-    """A decision of the main run beside a block, and whether it changes the points.
+def order(decision: Decision, device: torch.device, dtype: torch.dtype) -> Order:
+    """A decision of the main run beside a piece.
 
-    Its numbers are tensors, whatever the controller computes with: torch divides a number of the host by a tensor in
-    two roundings. Only the weights of averages may be numbers.
+    Numbers of the host stay Python's, which torch rounds to the dtype of the tensor that they meet, but for one that is
+    divided by a tensor: torch would multiply by a reciprocal.
 
     Args:
         decision: where the controller computes.
-        point: of the block.
-        traced: whether a compiled function takes it, to which a value of the host would be a constant.
+        device: of the piece.
+        dtype: of what is computed.
     """
+    if isinstance(decision.taken, Tensor):
+        return traced(decision, device, dtype)._replace(measured=True)
+    here = Decision(*map(_plain, decision._replace(step_sizes=None, coordinate_rule=None)))
+    if decision.coordinate_rule is not None:
+        rule = CoordinateRule(*map(float, decision.coordinate_rule))
+        here = here._replace(coordinate_rule=rule._replace(scale_sq=torch.tensor(rule.scale_sq, dtype=dtype)))
+    return Order(here, _changes(here), here.measured)
+
+
+def traced(decision: Decision, device: torch.device, dtype: torch.dtype) -> Order:
+    """The same in tensors alone: to a compiled function a value of the host would be a constant."""
     assert decision.coordinate_rule is not None
-    changed = decision.taken | decision.restart | (decision.beta != decision.next_beta)
-    weights = decision.average_weight, decision.coordinate_rule.square_weight
-    numbers = [*weights, decision.beta, decision.next_beta, *decision.coordinate_rule[1:]]
+
+    def flag(value: Flag) -> Tensor:
+        return torch.as_tensor(value, dtype=torch.bool).to(device)
+
+    numbers = [decision.average_weight, decision.beta, decision.next_beta, *decision.coordinate_rule]
     on_host = not isinstance(decision.taken, Tensor)
-    tensors = torch.tensor(numbers, dtype=point.dtype) if on_host else torch.stack(numbers).to(point)
-    average_weight, square_weight, beta, next_beta, *others = tensors.unbind()
-    if on_host and not traced:
-        average_weight, square_weight = weights
-    moving = _beside(decision.moving, point, traced)
+    tensors = torch.tensor(numbers, dtype=dtype) if on_host else torch.stack(numbers).to(device, dtype)
+    average_weight, beta, next_beta, *rule = tensors.unbind()
     here = decision._replace(
-        taken=_beside(decision.taken, point, traced),
-        restart=_beside(decision.restart, point, traced),
-        moving=moving.to(point)
-        if isinstance(moving, Tensor)
-        else moving,  # a flag times a number is in float32
+        taken=flag(decision.taken),
+        restart=flag(decision.restart),
+        moving=flag(decision.moving).to(dtype),  # a flag times a number is in float32
+        step_sizes=None,
+        measured=None,
         average_weight=average_weight,
         beta=beta,
         next_beta=next_beta,
-        coordinate_rule=CoordinateRule(square_weight, *others),
+        coordinate_rule=CoordinateRule(*rule),
     )
-    return here, _beside(changed, point, traced)
+    return Order(here, flag(_changes(decision)), measured=False)
 
 
-def _beside(value: Flag | Real, point: Tensor, traced: bool = False) -> Any:
-    """A flag or number on the device and, numbers, in the dtype of a block; what is on the host stays there."""
+def direction_of(piece: Piece, weight_decay: float, maximize: bool, taken: Flag = True) -> Tensor:
+    """What moves a piece: a gradient as ``torch.optim.SGD`` has it, or a base's direction; zero where there is none."""
+    points, direction = piece.points, piece.direction
+    if direction is None or taken is False:
+        return torch.zeros_like(points)
+    direction = direction.to(points.dtype)
+    direction = -direction if maximize else direction
+    return direction.add(points, alpha=weight_decay) if weight_decay else direction
+
+
+def _beside(value: Flag | Real, like: Tensor) -> Any:
+    """A flag or number on the device of a tensor; what is on the host is Python's."""
     if isinstance(value, Tensor):
-        return value.to(point) if value.is_floating_point() else value.to(point.device)
-    value = value.item() if isinstance(value, np.generic) else value
-    return torch.tensor(value) if traced else value
+        dtype = ops.computed(like.dtype) if value.is_floating_point() else value.dtype
+        return value.to(like.device, dtype)
+    return _plain(value)
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, (np.generic, np.ndarray)) else value
+
+
+def _changes(decision: Decision) -> Flag:
+    return decision.taken | decision.restart | (decision.beta != decision.next_beta)
+
+
+def joined(numbers: Any) -> Tensor:
+    """Numbers of each tensor; of pieces of one tensor, their sum."""
+    first, *others = numbers
+    return first if not others else torch.stack([first, *others]).sum()
+
+
+def _sums(found: Sequence[Sums]) -> Sums:
+    columns = zip(*found, strict=True)
+    return Sums(*(None if column[0] is None else joined(column) for column in columns))

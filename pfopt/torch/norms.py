@@ -7,9 +7,11 @@ the others, which is plain SGD in the metric ‖x‖²/rho: there a gradient has
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from pfopt.core.arrays import whole
 from pfopt.torch.bundles import Bundle
 
 
@@ -36,35 +38,44 @@ class Scopes(NamedTuple):
             power: of rho: 1 for gradients, −1 for displacements. A group with rho = 0 does not count.
             like: dtype and device of the sums.
         """
-        rho = [self.rho[bundle.group] for bundle in bundles]
-        weights = [ratio**power if ratio > 0 else 0.0 for ratio in rho]
-        weighted = [
-            (square if weight == 1 else square * weight).reshape(-1).to(like)
-            for square, weight in zip(squares, weights, strict=True)
-        ]
+        weighted = []
+        for bundle, square in zip(bundles, squares, strict=True):
+            rho = self.rho[bundle.group]
+            weight = rho**power if rho > 0 else 0.0
+            weighted.append((square if weight == 1 else square * weight).reshape(-1).to(like))
         each = weighted[0] if len(weighted) == 1 else torch.cat(weighted)
+        total = each.sum(0, keepdim=True)
         if self.scope == "global":
-            return each.sum(0, keepdim=True)
-        each = _by_place(each, [place for bundle in bundles for place in bundle.places])
-        whole = each.sum(0, keepdim=True)
+            return total
         if self.scope == "group":
-            each = torch.stack([part.sum() for part in each.split(self.sizes)])
-        return torch.cat([whole, each])
+            of_group: list[list[Tensor]] = [[] for _ in self.sizes]
+            for bundle, square in zip(bundles, weighted, strict=True):
+                of_group[bundle.group].append(square.sum())
+            none = total.new_zeros(())
+            return torch.cat([total, torch.stack([sum(squares, none) for squares in of_group])])
+        return torch.cat([total, _by_place(each, [place for bundle in bundles for place in bundle.places])])
 
-    def step_sizes(self, steps: Tensor, bundles: Sequence[Bundle]) -> list[Tensor]:
-        """The step sizes that move each bundle: one for all of its tensors, shape=(), or shape=(tensors,).
+    def step_sizes(self, steps: Any, bundles: Sequence[Bundle]) -> list[Any]:
+        """The step sizes that move each bundle: one for all of its tensors, or one of each, shape=(tensors,).
 
         Args:
             steps: those of the whole and of each scope; in the scope "auto" the larger of the whole's and the tensor's
-                moves.
+                moves. Numbers of the host, or a tensor.
             bundles: of all parameters.
         """
         if self.scope == "global":
-            return [steps[0]] * len(bundles)
+            return [whole(steps)] * len(bundles)
         if self.scope == "group":
             return [steps[1 + bundle.group] for bundle in bundles]
-        steps = steps[1:] if self.scope == "tensor" else torch.maximum(steps[0], steps[1:])
-        return [_at(steps, bundle.places) for bundle in bundles]
+        if isinstance(steps, Tensor):
+            steps = torch.maximum(steps[0], steps[1:]) if self.scope == "auto" else steps[1:]
+            return [_at(steps, bundle.places) for bundle in bundles]
+        steps = np.maximum(steps[0], steps[1:]) if self.scope == "auto" else steps[1:]
+        found = []
+        for bundle in bundles:
+            own = steps[list(bundle.places)]
+            found.append(float(own[0]) if (own == own[0]).all() else torch.from_numpy(own))
+        return found
 
 
 def ratios(groups: list[dict[str, Any]]) -> list[float]:
@@ -76,14 +87,14 @@ def ratios(groups: list[dict[str, Any]]) -> list[float]:
     return []
 
 
-def _by_place(values: Tensor, places: Sequence[int]) -> Tensor:
-    """Summed up by parameter, in their order: pieces of one tensor may be in several bundles."""
-    if list(places) == list(range(len(places))):
+def _by_place(values: Tensor, places: list[int]) -> Tensor:
+    """In the order of the parameters, each of which is in one bundle."""
+    if places == sorted(places):
         return values
-    found: dict[int, Tensor] = {}
-    for place, value in zip(places, values.unbind(), strict=True):
-        found[place] = found[place] + value if place in found else value
-    return torch.stack([found[place] for place in sorted(found)])
+    order = sorted(range(len(places)), key=places.__getitem__)
+    if values.device.type == "cpu":
+        return values[order]
+    return torch.stack([values[place] for place in order])
 
 
 def _at(values: Tensor, places: Sequence[int]) -> Tensor:

@@ -2,7 +2,7 @@
 # pyright: reportPrivateImportUsage=false
 
 from collections.abc import Sequence
-from functools import cache, partial
+from functools import partial
 from typing import Any
 
 import torch
@@ -23,13 +23,8 @@ def concat(tensors: Sequence[Tensor]) -> Tensor:
     return tensors[0] if len(tensors) == 1 else _flatten_dense_tensors(tensors)
 
 
-def split(vector: Tensor, sizes: Sequence[int]) -> Sequence[Tensor]:
-    """The entries of each tensor of these sizes; views."""
-    return [vector] if len(sizes) == 1 else vector.split(list(sizes))
-
-
 def store(vector: Tensor, tensors: Sequence[Tensor]) -> None:
-    """Write what ``concat`` has read back into the tensors."""
+    """Write what ``concat`` has read, or its like, back into the tensors."""
     if len(tensors) > 1:
         copy(_unflatten_dense_tensors(vector, tensors), tensors)
     elif vector is not tensors[0]:
@@ -57,13 +52,6 @@ def copy_where(condition: Flag, sources: Sequence[Tensor], targets: Sequence[Ten
         torch.where(condition.to(target.device), source, target, out=target)
 
 
-def swap(ones: Sequence[Tensor], others: Sequence[Tensor]) -> None:
-    """Exchange the entries of two lists."""
-    held = [one.clone() for one in ones]
-    copy(others, ones)
-    copy(held, others)
-
-
 def dense(gradient: Tensor) -> Tensor:
     """A gradient as this package computes with it: dense and real."""
     return as_real(gradient.to_dense() if gradient.is_sparse else gradient)
@@ -77,6 +65,11 @@ def as_real(tensor: Tensor) -> Tensor:
 # ---------------------------------------------------------------- sums
 
 
+def computed(dtype: torch.dtype) -> torch.dtype:
+    """The dtype in which parameters of a dtype are computed."""
+    return torch.float32 if dtype in HALF else dtype.to_real()
+
+
 def statistics_dtype(device: torch.device) -> torch.dtype:
     """Float64 where the device knows it."""
     return torch.float32 if device.type == "mps" else torch.float64
@@ -84,54 +77,77 @@ def statistics_dtype(device: torch.device) -> torch.dtype:
 
 def norms_sq(tensors: Sequence[Tensor]) -> Tensor:
     """‖x‖² of each tensor, shape=(tensors,), in the dtype of the statistics."""
-    return _norms(tensors, 2).square()
+    dtype = torch.float32 if tensors[0].dtype in HALF else None
+    norms = torch._foreach_norm(list(tensors), 2, dtype=dtype)
+    whole = [_gathered(norms[0])] if len(norms) == 1 else norms
+    return torch.stack(whole).to(statistics_dtype(whole[0].device)).square_()
 
 
-def inner(vector: Tensor, other: Tensor, sizes: Sequence[int]) -> Tensor:
-    """⟨a, b⟩ of each tensor, shape=(tensors,), in the dtype of the statistics."""
-    return torch.stack([total(part) for part in split(vector * other, sizes)])
+def inner(one: Tensor, other: Tensor, sizes: Sequence[int]) -> Tensor:
+    """⟨a, b⟩ of each tensor, shape=(tensors,), or () for one; in the dtype of the statistics."""
+    return _dot(one, other) if len(sizes) == 1 else _dots(sizes, one, other)
 
 
-def total(vector: Tensor) -> Tensor:
-    """The sum of all entries, shape=(), in the dtype of the statistics."""
-    return _gathered(vector.sum()).to(statistics_dtype(vector.device))
+def arithmetic(sizes: Sequence[int], *, in_place: bool = False) -> Arithmetic:
+    """What ``pfopt.core.update`` computes with, on tensors of these sizes that are one vector.
+
+    Args:
+        sizes: the number of entries of each tensor.
+        in_place: averages are written where they are; not where a flag on a device may yet refuse them.
+    """
+    if len(sizes) == 1:
+        return ALONE_IN_PLACE if in_place else ALONE
+    lerp = Tensor.lerp_ if in_place else torch.lerp
+    return Arithmetic(partial(_dots, sizes), lerp, _move, partial(_clip, sizes), partial(_spread, sizes))
 
 
-def arithmetic(sizes: Sequence[int]) -> Arithmetic:
-    """What ``pfopt.core.update`` computes with, on tensors of these sizes that are one vector."""
-    return ALONE if len(sizes) == 1 else _joint(tuple(sizes))
+def _dot(one: Tensor, other: Tensor) -> Tensor:
+    if type(one) is Tensor and one.is_contiguous() and other.is_contiguous() and one.dtype == other.dtype:
+        product = torch.dot(one.view(-1), other.view(-1))  # no pass over memory for the products
+    else:
+        product = _gathered((one * other).sum())
+    return product.to(statistics_dtype(product.device))
 
 
-ALONE = Arithmetic(total, torch.lerp)
+def _dots(sizes: Sequence[int], one: Tensor, other: Tensor) -> Tensor:
+    """⟨a, b⟩ of each tensor."""
+    if one.device.type == "cpu":
+        parts = zip(one.split(list(sizes)), other.split(list(sizes)), strict=True)
+        return torch.stack([torch.dot(*pair) for pair in parts]).to(statistics_dtype(one.device))
+    sums = [part.sum() for part in (one * other).split(list(sizes))]
+    return torch.stack(sums).to(statistics_dtype(one.device))
 
 
-@cache
-def _joint(sizes: tuple[int, ...]) -> Arithmetic:
-    lengths = torch.tensor(sizes)
-    return Arithmetic(total, torch.lerp, partial(_totals, sizes, lengths), partial(_spread, sizes, lengths))
+def _move(point: Tensor, step: Any, direction: Tensor) -> Tensor:
+    """The point x − η d, in one pass."""
+    if isinstance(step, Tensor):
+        return torch.addcmul(point, step, direction, value=-1)
+    return torch.sub(point, direction, alpha=step)
 
 
-def _totals(sizes: Sequence[int], lengths: Tensor, vector: Tensor) -> Tensor:
-    """The sum of each tensor's entries, which are not negative."""
-    if vector.device.type != "cpu":
-        return _norms(split(vector, sizes), 1)  # one kernel for all of them
-    sums = torch.segment_reduce(vector, "sum", lengths=lengths, unsafe=True)
-    return sums.to(statistics_dtype(vector.device))
-
-
-def _spread(sizes: Sequence[int], lengths: Tensor, numbers: Tensor) -> Tensor:
+def _spread(sizes: Sequence[int], numbers: Any) -> Any:
     """The number of each tensor at all of its entries; one number for all of them as it is."""
-    if numbers.ndim == 0:
+    if not isinstance(numbers, Tensor) or numbers.ndim == 0:
         return numbers
     if numbers.device.type == "cpu":
-        return torch.repeat_interleave(numbers, lengths, output_size=sum(sizes))
+        return torch.repeat_interleave(numbers, torch.tensor(sizes), output_size=sum(sizes))
     return torch.cat([number.expand(size) for number, size in zip(numbers.unbind(), sizes, strict=True)])
 
 
-def _norms(tensors: Sequence[Tensor], order: int) -> Tensor:
-    norms = torch._foreach_norm(list(tensors), order)
-    whole = [_gathered(norms[0])] if len(norms) == 1 else norms
-    return torch.stack(whole).to(statistics_dtype(whole[0].device))
+def _clip(sizes: Sequence[int], vector: Tensor, least: Any, most: Any) -> Tensor:
+    """The entries clipped to what is allowed for their tensor; may write into the vector."""
+    if not isinstance(least, Tensor) or least.ndim == 0:
+        return torch.clip(vector, least, most)
+    if vector.device.type != "cpu":
+        return torch.clip(vector, _spread(sizes, least), _spread(sizes, most))
+    parts = vector.split(list(sizes))
+    torch._foreach_clamp_min_(parts, least.tolist())
+    torch._foreach_clamp_max_(parts, most.tolist())
+    return vector
+
+
+ALONE = Arithmetic(_dot, torch.lerp, _move, torch.clip)
+ALONE_IN_PLACE = ALONE._replace(lerp=Tensor.lerp_)
 
 
 def _gathered(number: Any) -> Tensor:

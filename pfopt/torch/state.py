@@ -8,7 +8,7 @@ Where all parameters are on CPUs, that is on numbers of the host. On an accelera
 captured, what changes from step to step is tensors on the parameters' device, written in place, and nothing waits.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import cache
@@ -57,7 +57,9 @@ def setting(saved_plan: tuple[tuple[str, Any], ...], total_steps: int | None, ba
     plan = PLANS[fields.pop("name")](**fields)
     scope = plan.scope if isinstance(plan, Practical) else "global"
     config = options.configure(plan, total_steps, based=based)
-    return Setting(config, scope, by_coordinate=scope == "auto" and not based)
+    if based and scope == "auto":
+        scope = "global"
+    return Setting(config, scope, by_coordinate=scope == "auto")
 
 
 # ---------------------------------------------------------------- what is remembered of all parameters
@@ -112,6 +114,7 @@ class Memory:
         """Bring everything to where the parameters are, and make room for groups that were added."""
         devices = [param.device for group in groups for param in group["params"]]
         waits = groups[0]["capturable"] or any(device.type != "cpu" for device in devices)
+        waits = waits and self.controller.metric is None  # a base steps at a number of the host
         device = devices[0] if waits else None
         missing = scopes - count_scopes(self.controller.run.distance_sq)
         if missing or device != self.device:
@@ -260,23 +263,29 @@ def _with_vectors(current: Controller, function: Callable[[Vector], Vector]) -> 
 # ---------------------------------------------------------------- what is remembered of one parameter
 
 
-def fill(
-    tensors: dict[str, Tensor], param: Tensor, config: Config, *, momentum: bool, by_coordinate: bool
-) -> dict[str, Tensor]:
-    """Make the state tensors of one parameter that are not there yet; float32 where it has half precision."""
-    names = ["anchor", "average"] if config.returns_average else ["anchor"]
+def names(setting: Setting, *, momentum: bool) -> list[str]:
+    """What is remembered of a parameter, from the first gradient on.
+
+    The search needs the anchor alone, but distributed checkpoints are loaded into what a first step has made.
+    """
+    config = setting.config
+    found = ["anchor", "average"] if config.returns_average else ["anchor"]
     if config.certified:
-        names += ["lo", "hi"] if config.returns_average else ["lo", "hi", "grad_sum"]
+        found += ["lo", "hi"] if config.returns_average else ["lo", "hi", "grad_sum"]
     if momentum:
-        names.append("momentum_buffer")
-    if by_coordinate:
-        names.append("mean_square")
-    if param.dtype in ops.HALF:
-        names.append("iterate")
-    for name in names:
+        found.append("momentum_buffer")
+    if setting.by_coordinate:
+        found.append("mean_square")
+    return found
+
+
+def fill(tensors: dict[str, Tensor], param: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
+    """Make the state tensors of one parameter that are not there yet; float32 where it has half precision."""
+    half = param.dtype in ops.HALF
+    for name in [*names, "iterate"] if half else names:
         if name not in tensors:
             make = torch.zeros_like if name in ("grad_sum", "momentum_buffer", "mean_square") else torch.clone
-            wide = param.detach().float() if param.dtype in ops.HALF else param.detach()
+            wide = param.detach().float() if half else param.detach()
             tensors[name] = make(wide, memory_format=torch.preserve_format)
     return tensors
 

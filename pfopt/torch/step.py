@@ -10,14 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pfopt.core import preconditioned, step
-from pfopt.core.arrays import Flag, Real, negated, whole
+from pfopt.core import step
+from pfopt.core.arrays import Flag, Real, Vector, negated, whole
 from pfopt.core.config import Config
 from pfopt.core.main_run import Decision
-from pfopt.core.preconditioned import Metric
 from pfopt.core.records import Phase, State
 from pfopt.core.step import Measured, Moved
-from pfopt.core.update import Sums
 from pfopt.torch import moves, ops
 from pfopt.torch.bundles import Bundle, flattened
 from pfopt.torch.norms import Scopes
@@ -39,12 +37,10 @@ class Work(NamedTuple):
         """Sums over all bundles, shape=(1 + scopes,), see ``Scopes.sums``; as the controller computes with them."""
         return self.memory.tell(self.scopes.sums(self.bundles, squares, power, self.memory.like))
 
-
-class Products(NamedTuple):
-    """Of a gradient, around a base; of the tensors of each bundle."""
-
-    inner: list[Tensor]  # ⟨g, d⟩ with the base's direction d
-    ahead: list[Tensor]  # ⟨g, x_0 − x⟩
+    def total(self, numbers: Sequence[Any]) -> Any:
+        """The plain sum over all bundles, likewise."""
+        like = self.memory.like
+        return self.memory.tell(torch.stack([number.sum().to(like) for number in numbers]).sum())
 
 
 @np.errstate(all="ignore")
@@ -56,65 +52,49 @@ def take_gradient(work: Work, loss: Tensor | float | None) -> Flag:
     """
     memory, old = work.memory, work.memory.controller
     if old.state.has_initial_step is not True:
-        _set_anchor(work, negated(old.state.has_initial_step))
-    products = None if old.metric is None else _products(work, old.state)
-    metric, measured = _measure(work, old, products, loss)
+        set_anchor(work, negated(old.state.has_initial_step))
+    measured = _measure(work, old.state, loss)
     state, run, decision = step.decide(work.config, old.state, old.run, measured)
-    if state.phase == Phase.SEARCH:
-        rates, sums = _move_in_probe(work, state, decision)
-    else:
-        rates, sums = _move_in_main_run(work, decision)
+    move = move_in_probe if state.phase == Phase.SEARCH else move_in_main_run
+    moved = move(work, state, decision)
     ops.copy_where(decision.restart, memory.buffers, work.buffers)
-    moved = _add_up(work, sums)
-    if metric is not None and products is not None:
-        gained = work.sums(list(map(preconditioned.gain, rates, products.ahead, products.inner)), -1)
-        metric, distance_sq = preconditioned.advance(metric, gained, decision.taken, moved.distance_sq)
-        moved = moved._replace(distance_sq=distance_sq)
     run, _ = step.record(run, decision, measured, moved)
-    memory.keep(Controller(state, run, metric, whole(decision.step_sizes)))
+    memory.keep(Controller(state, run, None, whole(decision.step_sizes)))
     memory.due -= 1
     return decision.restart
 
 
-def _set_anchor(work: Work, waiting: Flag) -> None:
+def set_anchor(work: Work, waiting: Flag) -> None:
     """Until the first gradient with signal the anchor is where the parameters are, whoever moves them."""
-    for bundle in work.bundles:
-        ops.copy_where(waiting, bundle.points, bundle.slot("anchor"))
-    ops.copy_where(waiting, work.buffers, work.memory.buffers)
+    if waiting is not False:
+        for bundle in work.bundles:
+            ops.copy_where(waiting, [bundle.points()], [bundle.state["anchor"]])
+        ops.copy_where(waiting, work.buffers, work.memory.buffers)
 
 
 # ---------------------------------------------------------------- before the move
 
 
-def _measure(
-    work: Work, old: Controller, products: Products | None, loss: Tensor | float | None
-) -> tuple[Metric | None, Measured]:
-    like, metric = work.memory.like, old.metric
+def _measure(work: Work, state: State, loss: Tensor | float | None) -> Measured:
+    like = work.memory.like
     raw_sq = grad_sq = work.sums([bundle.norms_sq(like) for bundle in work.bundles], 1)
     if any(group["weight_decay"] for group in work.groups):
         grad_sq = work.sums([_decayed_norms_sq(work, bundle) for bundle in work.bundles], 1)
-    if metric is not None and products is not None:
-        inner, starts = work.sums(products.inner, 1), old.run.step == old.run.restart_step
-        metric, grad_sq = preconditioned.measure(metric, inner, grad_sq, starts)
-    anchor_sq: Any = 0.0
-    if old.state.has_initial_step is not True:
-        squares = [ops.norms_sq(ops.split(ops.concat(b.points), b.sizes)) for b in work.bundles]
-        anchor_sq = whole(work.sums(squares, 1))
     signal = whole(raw_sq) != 0
     signal = signal if isinstance(signal, Tensor) else bool(signal)
-    return metric, Measured(grad_sq, _minimised(work, loss), signal, anchor_sq)
+    return Measured(grad_sq, minimised(work, loss), signal, anchor_sq(work, state))
 
 
-def _decayed_norms_sq(work: Work, bundle: Bundle) -> Tensor:
-    """‖g‖² of each tensor, weight decay included."""
-    if not bundle.directions:
-        return bundle.norms_sq(work.memory.like)
-    group, points = work.groups[bundle.group], ops.concat(bundle.points)
-    gradient = bundle.direction(points, group["weight_decay"], group["maximize"])
-    return ops.norms_sq(ops.split(gradient, bundle.sizes))
+def anchor_sq(work: Work, state: State) -> Any:
+    """‖x_0‖², until the initial step size is fixed."""
+    if state.has_initial_step is True:
+        return 0.0
+    return whole(
+        work.sums([ops.inner(x, x, bundle.sizes) for bundle in work.bundles for x in [bundle.points()]], 1)
+    )
 
 
-def _minimised(work: Work, loss: Tensor | float | None) -> Real | None:
+def minimised(work: Work, loss: Tensor | float | None) -> Real | None:
     """The loss that is minimised, as the controller computes with it."""
     if loss is None:
         return None
@@ -127,68 +107,78 @@ def _minimised(work: Work, loss: Tensor | float | None) -> Real | None:
     return -value if work.groups[0]["maximize"] else value
 
 
-def _products(work: Work, state: State) -> Products:
-    """Around a base; a probe that returns its last iterate is measured by its dual sequence x_0 − η Σ d."""
-    inner, ahead = [], []
-    for bundle in work.bundles:
-        points = ops.concat(bundle.points)
-        gradient = ops.concat(bundle.gradients or [torch.zeros_like(points)]).to(points.dtype)
-        direction = bundle.direction(points, 0.0, maximize=False)
-        if work.config.certified and not work.config.returns_average:
-            rate = step.probe_step_size(state) * work.scopes.rho[bundle.group]
-            back = bundle.concat("grad_sum") * torch.as_tensor(rate).to(points)
-        else:
-            back = bundle.concat("anchor") - points
-        inner.append(ops.inner(gradient, direction, bundle.sizes))
-        ahead.append(ops.inner(gradient, back, bundle.sizes))
-    return Products(inner, ahead)
+def _decayed_norms_sq(work: Work, bundle: Bundle) -> Tensor:
+    """‖g‖² of each tensor, weight decay included."""
+    group = work.groups[bundle.group]
+    if not bundle.directions or not group["weight_decay"]:
+        return bundle.norms_sq(work.memory.like)
+    gradients = [
+        (piece, moves.direction_of(piece, group["weight_decay"], group["maximize"]))
+        for piece in bundle.pieces(bundle.directions)
+    ]
+    return moves.joined([ops.inner(gradient, gradient, piece.sizes) for piece, gradient in gradients])
 
 
 # ---------------------------------------------------------------- the move
 
 
-def _move_in_probe(work: Work, state: State, decision: Decision) -> tuple[list[Real], list[Sums]]:
-    """Move all bundles; the step size of each by which its displacement is told, and what it measured."""
+def move_in_probe(work: Work, state: State, decision: Decision) -> Moved:
+    """Move all bundles in a probe."""
     step_size, full_step = whole(decision.step_sizes), step.probe_step_size(state)
-    by_last = work.config.certified and not work.config.returns_average
-    rates, sums = [], []
+    distances = []
     for bundle in work.bundles:
         group, rho = work.groups[bundle.group], work.scopes.rho[bundle.group]
-        sums.append(moves.in_probe(bundle, group, work.config, decision, step_size * rho, full_step * rho))
-        rates.append((full_step if by_last else step_size) * rho)
-    return rates, sums
+        distances.append(
+            moves.in_probe(bundle, group, work.config, decision, step_size * rho, full_step * rho)
+        )
+    return Moved(work.sums(distances, -1))
 
 
-def _move_in_main_run(work: Work, decision: Decision) -> tuple[list[Tensor], list[Sums]]:
-    """Move all bundles; the step sizes of each one's tensors, and what it measured."""
-    steps = torch.as_tensor(decision.step_sizes, dtype=work.memory.like.dtype).reshape(-1)
-    orders: dict[Any, tuple[Decision, Flag]] = {}
-    rates, sums = [], []
-    for bundle, step_size in zip(work.bundles, work.scopes.step_sizes(steps, work.bundles), strict=True):
-        group, point = work.groups[bundle.group], bundle.points[0]
+def move_in_main_run(work: Work, _: State, decision: Decision) -> Moved:
+    """Move all bundles in the main run."""
+    orders: dict[Any, moves.Order] = {}
+    grad_sqs, sums = [], []
+    for bundle, step_size in zip(work.bundles, step_sizes(work, decision.step_sizes), strict=True):
+        group, (device, dtype) = work.groups[bundle.group], bundle.kind
         flat = flattened(bundle) if group["fused"] else None
-        key = point.device, point.dtype, flat is None
-        if key not in orders:
-            orders[key] = moves.order(decision, point, traced=flat is not None)
+        for make in [moves.order] if flat is None else [moves.order, moves.traced]:
+            if (make, device, dtype) not in orders:
+                orders[make, device, dtype] = make(decision, device, dtype)
+        order = orders[moves.order, device, dtype]
+        if order.changed is False:
+            return Moved(None)
         rule = moves.GroupRule.of(work.config, group, bundle.params[0].dtype, work.size)
-        move = moves.in_main_run if flat is None else moves.compiled()
-        sums.append(move(flat or bundle, rule, *orders[key], step_size.to(point)))
-        rates.append(step_size * group["lr"])
-    return rates, sums
+        if isinstance(step_size, Tensor):
+            step_size = step_size.to(device, dtype).clamp(min=torch.finfo(dtype).tiny)
+        else:
+            step_size = max(step_size, torch.finfo(dtype).tiny)
+        if flat is None:
+            grad_sq, measured = moves.in_main_run(bundle, rule, order, step_size)
+        else:
+            traced = orders[moves.traced, device, dtype]
+            grad_sq, measured = moves.compiled_move(flat, rule, traced, step_size)
+            bundle.place(bundle.state["iterate"] if bundle.is_half else bundle.params[0])
+            if order.measured:
+                measured = moves.measure(bundle, rule, order, step_size)
+        grad_sqs.append(grad_sq)
+        sums.append(measured)
+    return _add_up(work, grad_sqs, sums)
 
 
-def _add_up(work: Work, sums: Sequence[Sums]) -> Moved:
+def step_sizes(work: Work, steps: Vector) -> list[Any]:
+    """The step sizes that move each bundle, see ``Scopes.step_sizes``."""
+    return work.scopes.step_sizes(steps, work.bundles)
+
+
+def _add_up(work: Work, grad_sqs: Sequence[Any], sums: Sequence[Any]) -> Moved:
     """What all bundles measured together."""
+    grad_sq = None if grad_sqs[0] is None else work.sums(grad_sqs, 1)
+    if sums[0] is None:
+        return Moved(None, grad_sq)
     distance_sq = work.sums([each.distance_sq for each in sums], -1)
-    if sums[0].grad_sq is None:
-        return Moved(distance_sq)
-
-    def total(parts: list[Any]) -> Any:
-        return work.memory.tell(torch.stack([part.to(work.memory.like) for part in parts]).sum())
-
+    if sums[0].displacement_sq is None:
+        return Moved(distance_sq, grad_sq)
+    displacement_sq = work.total([each.displacement_sq for each in sums])
     return Moved(
-        distance_sq,
-        grad_sq=work.sums([each.grad_sq for each in sums], 1),
-        displacement_sq=total([each.displacement_sq for each in sums]),
-        displacement_product=total([each.displacement_product for each in sums]),
+        distance_sq, grad_sq, displacement_sq, work.total([each.displacement_product for each in sums])
     )

@@ -2,10 +2,8 @@
 
 The only place that reads a device.
 """
-# pyright: reportPrivateImportUsage=false
 
 import numpy as np
-import torch
 
 from pfopt.core import controller
 from pfopt.core.arrays import on_host
@@ -62,17 +60,18 @@ def deployed(config: Config, state: State) -> str:
 
 def _place(bundle: Bundle, config: Config, following: State, transition: Transition) -> None:
     """Put the point that the next run starts from, or the returned one, into the parameters."""
+    state = bundle.state
     if config.certified and transition.keep != Slot.ANCHOR:
-        output = bundle.slot("average") if config.returns_average else bundle.points
-        ops.copy(output, bundle.slot(SLOTS[Slot(transition.keep)]))
+        state[SLOTS[Slot(transition.keep)]].copy_(
+            state["average"] if config.returns_average else bundle.points()
+        )
     returned = following.phase == Phase.DONE or transition.reanchor
     source = SLOTS[Slot(following.output)] if returned else "anchor"
     if source:
-        ops.copy(bundle.slot(source), bundle.points)
+        bundle.place(state[source])
     if transition.reanchor:
-        ops.copy(bundle.points, bundle.slot("anchor"))
-    if config.returns_average and following.phase == Phase.MAIN:
-        ops.copy(bundle.points, bundle.slot("average"))
-    if config.certified and not config.returns_average:
-        torch._foreach_zero_(bundle.slot("grad_sum"))
-    bundle.round_points()
+        state["anchor"].copy_(bundle.points())
+    if "average" in state and following.phase == Phase.MAIN:
+        state["average"].copy_(bundle.points())
+    if "grad_sum" in state:
+        state["grad_sum"].zero_()

@@ -1,27 +1,20 @@
-"""``ParameterFree``: another optimizer of torch makes the directions that move the parameters.
-
-A direction is read off the base's own step at a power-of-two learning rate so large that the parameters cost it no
-digits.
-"""
+"""``ParameterFree``: another optimizer of torch moves the parameters, at a learning rate that is searched."""
 
 import copy
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.nn import Module
 from torch.optim import LBFGS, Optimizer
 
-from pfopt.core.arrays import Flag
-from pfopt.core.records import Phase, Transition
+from pfopt import options
+from pfopt.core.records import Phase
 from pfopt.options import PlanLike
-from pfopt.torch import ops
+from pfopt.torch import based
 from pfopt.torch.base import ParameterFreeOptimizer
 from pfopt.torch.state import Memory
-
-UNIT = {torch.float16: 1.0}  # learning rate at which a direction is read off; float16 ends at 65504
-WIDE_UNIT = 2.0**20
+from pfopt.torch.transition import finish
 
 BaseState = dict[Tensor, dict[str, Any]]
 
@@ -68,9 +61,9 @@ class ParameterFree(ParameterFreeOptimizer):
         buffers: Module | Iterable[Tensor] | None = None,
     ) -> None:
         rates = _rates(base)
+        options.around_base(options.plan(plan), ("auto", "global", "group"))
         self.base = base
         self._anchor_state: BaseState = _copied(base.state)
-        self._directions: dict[Tensor, list[Tensor]] = {}
         groups = [
             {"params": group["params"], "lr": rate / max(rates)}
             for group, rate in zip(base.param_groups, rates, strict=True)
@@ -102,7 +95,7 @@ class ParameterFree(ParameterFreeOptimizer):
                 raise
 
     def __getstate__(self) -> dict[str, Any]:
-        own = {"base": self.base, "_anchor_state": self._anchor_state, "_directions": {}}
+        own = {"base": self.base, "_anchor_state": self._anchor_state}
         return {**super().__getstate__(), **own}
 
     def state_dict(self) -> dict[str, Any]:
@@ -137,87 +130,23 @@ class ParameterFree(ParameterFreeOptimizer):
 
     # ---------------------------------------------------------------- inside
 
-    def _take(self, memory: Memory, loss: Tensor | float | None) -> tuple[Flag, Transition | None]:
+    def _take(self, memory: Memory, loss: Tensor | float | None) -> None:
         if len(self.base.param_groups) != len(self.param_groups):
             raise ValueError(
                 "base must have the groups of this optimizer: add new ones here, not to the base"
             )
         if loss is not None and self.base.param_groups[0].get("maximize"):
             loss = -loss
-        self._directions = self._step_base(memory)
-        try:
-            restart, transition = super()._take(memory, loss)
-        finally:
-            self._directions = {}
-        if transition is None:
-            self._renew_base(restart)
-        elif memory.phase != Phase.DONE:
+        work = self._work(memory)
+        anew = based.take_gradient(work, self.base, loss)
+        transition = finish(work) if memory.due <= 0 else None
+        if transition is not None and memory.phase != Phase.DONE:
+            anew = True
             if transition.reanchor:
                 self._anchor_state = _copied(self.base.state)
-            self._renew_base(True)
-        return restart, transition
-
-    def _gradients_of(self, param: Tensor) -> list[Tensor]:
-        return self._directions.get(param, [])
-
-    def _step_base(self, memory: Memory) -> dict[Tensor, list[Tensor]]:
-        """The gradient of what is minimised, and what the base makes of it; the parameters stay where they are.
-
-        The base never sees what is not finite; its direction is then NaN, and zero before the first gradient that is
-        not zero.
-        """
-        like = memory.like
-        params = [param for param in _params(self) if param.grad is not None]
-        gradients = [param.grad for param in params if param.grad is not None]
-        raw = self._bundles(super()._gradients_of)
-        raw_sq = torch.stack([bundle.norms_sq(like).sum().to(like) for bundle in raw]).sum()
-        finite, begun = torch.isfinite(raw_sq), (raw_sq != 0) | memory.controller.state.has_initial_step
-        for param, gradient in zip(params, gradients, strict=True):
-            if not gradient.is_sparse:
-                param.grad = torch.where(finite.to(gradient.device), gradient, 0)
-        try:
-            moves = self._base_moves(params)
-        finally:
-            for param, gradient in zip(params, gradients, strict=True):
-                param.grad = gradient
-        factor = torch.where(finite, begun.to(like), torch.nan)
-        ascending = {p for group in self.base.param_groups if group.get("maximize") for p in group["params"]}
-        return {
-            param: [
-                -ops.dense(gradient) if param in ascending else ops.dense(gradient),
-                move * factor.to(ops.as_real(move)),
-            ]
-            for param, gradient, move in zip(params, gradients, moves, strict=True)
-        }
-
-    def _base_moves(self, params: list[Tensor]) -> list[Tensor]:
-        """What the base's step takes off the parameters at learning rate 1; they stay where they are."""
-        before = [param.detach().clone() for param in params]
-        rates = [group["lr"] for group in self.base.param_groups]
-        unit = min(UNIT.get(param.dtype, WIDE_UNIT) for param in params)
-        try:
-            for group in self.base.param_groups:
-                group["lr"] = unit
-            self.base.step()
-            return [(old - param.detach()) / unit for old, param in zip(before, params, strict=True)]
-        finally:
-            for group, rate in zip(self.base.param_groups, rates, strict=True):
-                group["lr"] = rate
-            for param, old in zip(params, before, strict=True):
-                param.copy_(old)
-
-    def _renew_base(self, restart: Flag) -> None:
-        """Give the base the state that it had at the anchor, where the run begins anew there."""
-        if not isinstance(restart, Tensor):
-            if restart:
-                self.base.state.clear()
-                self.base.state.update(_copied(self._anchor_state))
-            return
-        for param, state in self.base.state.items():
-            at_anchor = self._anchor_state.get(param, {})
-            tensors = {name: value for name, value in state.items() if isinstance(value, Tensor)}
-            olds = [at_anchor.get(name, torch.zeros_like(value)) for name, value in tensors.items()]
-            ops.copy_where(restart, olds, list(tensors.values()))
+        if anew:
+            self.base.state.clear()
+            self.base.state.update(_copied(self._anchor_state))
 
 
 def _params(optimizer: Optimizer) -> Iterator[Tensor]:

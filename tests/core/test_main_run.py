@@ -96,7 +96,8 @@ def assert_restarted(run: Run, decision: Decision, restarts: int) -> None:
     assert decision.average_weight == 1.0
     rule = decision.coordinate_rule
     assert rule is not None
-    assert rule.square_weight == rule.displacement_sq == rule.displacement_product == 0.0
+    assert rule.square_weight == rule.product == 0.0
+    assert rule.most == rule.least > 0.0  # of which no displacement is a part
 
 
 @pytest.mark.parametrize("bad", [inf, nan])
@@ -169,7 +170,7 @@ def test_a_restart_divides_the_cap_by_four_and_the_distance_by_two() -> None:
         _, decision = free.take(run, 1.0)
         assert decision.step_sizes == 1.25 * 3.0 / 2**restarts
         assert decision.coordinate_rule is not None
-        assert decision.coordinate_rule.initial_distance_sq == 9.0 / 4**restarts
+        assert decision.coordinate_rule.least == 9.0 / 4**restarts
 
 
 # 2 to 4: moments, distance, step
@@ -186,10 +187,9 @@ def test_the_step_is_the_distance_over_the_root_of_weighted_squares() -> None:
         assert decision.step_sizes == pytest.approx(1.25 * max(1.0, n - 1) / (n * mean) ** 0.5, rel=1e-12)
         rule = decision.coordinate_rule
         assert rule is not None
-        assert rule.count == n
         assert rule.square_weight == 4 / (n + 3)
         growth = max(1.0, 0.3 * sum(squares[:n]) / (n * mean))
-        assert rule.sum_growth == pytest.approx(growth, rel=1e-12)
+        assert rule.scale_sq == pytest.approx(0.25 / (n * growth), rel=1e-12)
         run = made.move(run, decision, float(n) ** 2)
     assert growth > 1.0
 
@@ -202,7 +202,7 @@ def test_scopes_track_alone() -> None:
     np.testing.assert_array_equal(run.mean_grad_sq, [4.0, 1.0, 0.0])
     rule = decision.coordinate_rule
     assert rule is not None
-    assert (rule.initial_distance_sq, rule.sum_growth) == (9.0, 1.0)
+    assert (rule.least, rule.scale_sq) == (9.0, 0.25)
     run, _ = record_distance(run, decision.taken, np.asarray([25.0, 16.0, 1.0]))
     _, decision = made.take(run, [4.0, 1.0, 0.0])
     np.testing.assert_allclose(
@@ -238,10 +238,10 @@ def test_without_a_displacement_the_initial_step_counts() -> None:
     _, decision = made.take(fresh(), 4.0)
     assert decision.step_sizes == 1.25 * 0.25
     assert decision.coordinate_rule is not None
-    assert decision.coordinate_rule.initial_distance_sq == 0.25**2 * 4.0
+    assert decision.coordinate_rule.least == 0.25**2 * 4.0
     _, unmoved = made.take(fresh(), nan)
     assert unmoved.coordinate_rule is not None
-    assert unmoved.coordinate_rule.initial_distance_sq == 0.0
+    assert unmoved.coordinate_rule.least == 0.0
 
 
 def test_everything_stays_finite_where_gradients_vanish() -> None:
@@ -252,7 +252,7 @@ def test_everything_stays_finite_where_gradients_vanish() -> None:
         assert rule is not None
         assert 0 <= decision.average_weight <= 1
         assert np.isfinite([run.weight_sum, decision.step_sizes]).all()
-        assert rule.sum_growth >= 1
+        assert 0 < rule.scale_sq <= 0.25 / (count + 1)
 
 
 # 5 coordinate
@@ -266,10 +266,21 @@ def test_a_coordinate_alone_follows_the_rule_of_the_whole() -> None:
         rule = decision.coordinate_rule
         assert rule is not None
         mean_square += rule.square_weight * (grad**2 - mean_square)
-        (step,) = step_size.coordinate_steps(made.config.constants, rule, np.asarray([x]), mean_square, 1)
+        (step,) = step_size.coordinate_steps(rule, np.asarray([x]), mean_square, 1)
         assert step == pytest.approx(0.5 / 1.25 * decision.step_sizes, rel=1e-12)
         x -= decision.step_sizes * grad
         run = made.move(run, decision, x * x)
+
+
+def test_coordinates_know_the_displacements_that_were_measured_last() -> None:
+    """lag² Σd² = 4 · 9 and, n k being 2, lag² Σd² m/scale² = 4 · 5/(¼/2)."""
+    made = setting(start_sq=2.0)
+    run, decision = made.take(fresh(), 1.0)
+    run = made.move(run, decision, 1.0)._replace(
+        displacement_sq=np.float64(9.0), displacement_product=np.float64(5.0)
+    )
+    _, decision = made.take(run, 1.0)
+    assert decision.coordinate_rule == (4 / 5, 0.125, 2.0, 36.0, 160.0)
 
 
 # 6 anneal
@@ -285,9 +296,10 @@ def test_steps_decay_where_the_plan_says_so_and_weights_know_nothing_of_it(based
         run, decision = decaying.take(run, 1.0)
         factor = 1 - count / (LENGTH - 7)
         assert flat.step_sizes == pytest.approx(1e-6, rel=1e-12)
-        assert decision.step_sizes == pytest.approx(factor * 1e-6, rel=1e-12)
+        step = run.next_step_sizes if based else decision.step_sizes
+        assert step == pytest.approx(factor * 1e-6, rel=1e-12)
         assert decision.coordinate_rule is not None
-        assert decision.coordinate_rule.decay == pytest.approx(factor, rel=1e-12)
+        assert decision.coordinate_rule.scale_sq == pytest.approx((factor / 2) ** 2 / (count + 1), rel=1e-12)
         assert decision.average_weight == flat.average_weight
 
 
@@ -300,7 +312,7 @@ def test_at_a_kink_steps_decay_and_weights_make_up_for_it() -> None:
         factor = 1 - count / LENGTH if count < 10 else 1.0
         assert decision.step_sizes == pytest.approx(factor * 1e-6, rel=1e-12)
         assert decision.coordinate_rule is not None
-        assert decision.coordinate_rule.decay == pytest.approx(factor, rel=1e-12)
+        assert decision.coordinate_rule.scale_sq == pytest.approx((factor / 2) ** 2 / (count + 1), rel=1e-12)
         assert run.at_kink == (count < 10)
         weights.append(decision.average_weight)
     factors = np.where(np.arange(20) < 10, 1 - np.arange(20) / LENGTH, 1.0)
@@ -314,6 +326,11 @@ def test_after_a_restart_it_may_be_a_kink_again() -> None:
     run, decision = made.take(run, 1e9)
     assert decision.restart
     assert run.at_kink
+
+
+def test_gradients_as_large_as_their_noise_are_at_no_kink() -> None:
+    assert not setting(noise_sq=1.0).take(fresh(), 1.0)[0].at_kink
+    assert setting(noise_sq=1.0).take(fresh(), 1.0000001)[0].at_kink
 
 
 def test_without_a_known_noise_there_is_no_kink() -> None:
@@ -377,7 +394,95 @@ def test_around_a_base_and_where_steps_decay_they_are_taken_at_the_iterate(plan:
     assert decision.beta == decision.next_beta == 0.0
 
 
+# a step that lags
+
+
+def test_around_a_base_the_step_is_that_of_the_gradient_before() -> None:
+    lagging, own = setting(based=True), setting()
+    own = own._replace(config=lagging.config._replace(lags=False))
+    run, last = fresh(), None
+    for n in range(1, 6):
+        grad_sq = 2.0**n
+        _, at_once = own.take(run, grad_sq)
+        run, decision = lagging.take(run, grad_sq)
+        assert decision.step_sizes == (at_once.step_sizes if last is None else last)
+        assert run.next_step_sizes == at_once.step_sizes != last
+        last = at_once.step_sizes
+        run = lagging.move(run, decision, float(n))
+
+
+def test_only_around_a_base_a_step_lags() -> None:
+    made = setting()
+    run = under_way(made)
+    assert run.next_step_sizes == 0.0
+    left = run._replace(next_step_sizes=np.float64(7.0))
+    after, decision = made.take(left, 1.0)
+    assert after.next_step_sizes == 7.0
+    assert decision.step_sizes == made.take(run, 1.0)[1].step_sizes
+
+
+def test_scopes_lag_together_once_the_whole_has_a_step() -> None:
+    """Of a tensor, a step of 0 is as good as any: its gradients vanish."""
+    made = setting(scopes=2, start_sq=[9.0, 4.0, 1.0], based=True, head_start=1.0)
+    run, first = made.take(fresh(2), [4.0, 1.0, 1.0])
+    np.testing.assert_array_equal(first.step_sizes, [1.25 * 1.5, 2.0, 1.0])
+    np.testing.assert_array_equal(run.next_step_sizes, first.step_sizes)
+    zeros = run._replace(next_step_sizes=np.asarray([0.5, 0.0, 0.25]))
+    np.testing.assert_array_equal(made.take(zeros, [4.0, 1.0, 1.0])[1].step_sizes, [0.5, 0.0, 0.25])
+
+
+@pytest.mark.parametrize(("grad_sq", "counts"), [(nan, True), (inf, True), (3.0, False)])
+def test_what_a_gradient_left_out_would_have_decided_is_not_kept(grad_sq: float, counts: bool) -> None:
+    made = setting(based=True)
+    run = under_way(made)
+    after, decision = made.take(run, grad_sq, counts=counts)
+    assert not decision.taken
+    assert after.next_step_sizes == run.next_step_sizes > 0.0
+    after, decision = made.take(after, 1.0)
+    assert decision.step_sizes == run.next_step_sizes != after.next_step_sizes
+
+
+def test_after_a_restart_the_step_is_its_own_again() -> None:
+    made = setting(based=True, head_start=1.0)
+    run, decision = made.take(under_way(made), 1e9)
+    assert decision.restart
+    assert run.next_step_sizes == 0.0
+    after, decision = made.take(run, 4.0)
+    assert decision.step_sizes == after.next_step_sizes == pytest.approx(1.25 * 0.5 / 2.0, rel=1e-15)
+    _, decision = made.take(made.move(after, decision, 0.25), 4.0)
+    assert decision.step_sizes == after.next_step_sizes
+
+
 # 9 record
+
+
+def measured_of(made: Setting, run: Run, count: int) -> list[int]:
+    """Which of so many gradients are measured, from 1."""
+    found = []
+    for n in range(1, count + 1):
+        run, decision = made.take(run, 1.0)
+        assert decision.taken
+        if decision.measured:
+            found.append(n)
+        run = made.move(run, decision, 1.0)
+    return found
+
+
+def test_the_first_gradients_and_then_one_in_sixteen_are_measured() -> None:
+    assert measured_of(setting(), fresh(), 90) == [*range(1, 33), 33, 49, 65, 81]
+    assert measured_of(setting(measured_first=3, measured_every=5), fresh(), 22) == [1, 2, 3, 6, 11, 16, 21]
+
+
+def test_which_are_measured_counts_from_the_last_restart() -> None:
+    made = setting()
+    run, decision = made.take(under_way(made), 1e9)
+    assert decision.restart
+    assert run.step == 32
+    assert measured_of(made, run, 60) == [*range(1, 33), 33, 49]
+
+
+def test_around_a_base_all_are_measured() -> None:
+    assert measured_of(setting(based=True), fresh(), 70) == [*range(1, 71)]
 
 
 def test_momentum_is_told_whether_the_run_has_moved() -> None:

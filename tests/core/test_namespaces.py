@@ -27,9 +27,11 @@ SIZES, STEPS = (3, 4), 40
 PLANS = {
     "averaging": pfopt.Practical(),
     "linear": pfopt.Practical(anneal="linear"),
+    "based": pfopt.Practical(),
     "certified": pfopt.Certified(),
     "certified, last": pfopt.Certified(output="last"),
 }
+MEASURED = {"measured_first": 3, "measured_every": 4}  # few, of so few gradients
 FAULTS = {6: np.nan, 20: np.inf, 21: np.nan, 22: np.inf, 23: np.nan, 34: 1e4}  # four in a row, and a burst
 
 
@@ -58,8 +60,13 @@ def start(xp: Any, **kind: Any) -> Point:
 
 
 def take(config: Config, state: State, point: Point, grads: Any, loss: Any, xp: Any) -> tuple[Point, Any]:
-    """The five calls of a back end, with two tensors that have steps of their own, and so have their coordinates."""
-    arithmetic = Arithmetic(total=lambda x: x.sum(), lerp=lambda a, b, weight: a + weight * (b - a))
+    """The calls of a back end, with two tensors that have steps of their own, and so have their coordinates."""
+    arithmetic = Arithmetic(
+        dot=lambda a, b: (a * b).sum(),
+        lerp=lambda a, b, weight: a + weight * (b - a),
+        move=lambda a, b, c: a - b * c,
+        clip=lambda x, least, most: x.clip(least, most),
+    )
 
     def vector(numbers: list[Any]) -> Any:
         return xp.stack([numbers[0] + numbers[1], *numbers])
@@ -67,16 +74,18 @@ def take(config: Config, state: State, point: Point, grads: Any, loss: Any, xp: 
     squares = vector([xp.square(grad).sum() for grad in grads])
     measured = Measured(squares, loss, squares[0] != 0, xp.ones_like(squares[0]))
     state, run, decision = step.decide(config, state, point.run, measured)
-    probing, blocks, sums = config.certified or state.phase == Phase.SEARCH, [], []
-    rule = Rule(config.constants, size=sum(SIZES), momentum=0.5, nesterov=True, largest=1e30)
+    probing, blocks, moved_sq, sums = config.certified or state.phase == Phase.SEARCH, [], [], []
+    rule = Rule(size=sum(SIZES), momentum=0.5, nesterov=True, largest=1e30)
     for index, (block, grad) in enumerate(zip(point.blocks, grads, strict=True), 1):
         block = block._replace(gradient=grad)
         step_size = decision.step_sizes[index]
         if probing:
             block, measured_block = update.move_probe_block(block, decision, step_size, arithmetic)
         else:
-            step_size = xp.maximum(step_size, decision.step_sizes[0])
-            block, measured_block = update.move_block(block, rule, decision, step_size, arithmetic)
+            move = rule, decision, xp.maximum(step_size, decision.step_sizes[0]), arithmetic
+            block, grad_sq = update.move_block(block, *move)
+            moved_sq.append(grad_sq)
+            measured_block = update.measure_block(block, *move)
         blocks.append(block)
         sums.append(measured_block)
     distance_sq = vector([each.distance_sq for each in sums])
@@ -84,12 +93,12 @@ def take(config: Config, state: State, point: Point, grads: Any, loss: Any, xp: 
     if not probing:
         moved = Moved(
             distance_sq,
-            vector([each.grad_sq for each in sums]),
+            vector(moved_sq),
             sum(each.displacement_sq for each in sums),
             sum(each.displacement_product for each in sums),
         )
     run, kept = step.record(run, decision, measured, moved)
-    told = (decision.taken, decision.restart, decision.moving, kept)
+    told = (decision.taken, decision.restart, decision.measured, decision.moving, kept)
     numbers = (
         decision.step_sizes,
         decision.average_weight,
@@ -101,7 +110,8 @@ def take(config: Config, state: State, point: Point, grads: Any, loss: Any, xp: 
 
 
 def setting(plan: str, phase: Phase) -> tuple[Config, State]:
-    config = options.configure(PLANS[plan], 1000)
+    config = options.configure(PLANS[plan], 1000, based=plan == "based")
+    config = config._replace(constants=config.constants._replace(**MEASURED))
     state = controller.init(config, len(SIZES), np, 2.0**-6)
     bracket = state.bracket._replace(has_lo=True, lo_distance_sq=np.asarray([0.5, 0.25, 0.0]), exponent=1)
     noise = {"noise_known": True, "noise_sq": 1e-3}
@@ -160,6 +170,7 @@ def by_jax(plan: str, phase: Phase) -> list[Any]:
         ("averaging", Phase.SEARCH),
         ("averaging", Phase.MAIN),
         ("linear", Phase.MAIN),
+        ("based", Phase.MAIN),
         ("certified", Phase.SEARCH),
         ("certified, last", Phase.SEARCH),
     ],
@@ -168,6 +179,8 @@ def test_libraries_agree_to_rounding(library: Any, plan: str, phase: Phase) -> N
     expected, found = by_numpy(plan, phase), library(plan, phase)
     taken = [told[0] for _, (told, _) in expected]
     assert 3 < sum(taken) < STEPS  # until a probe ends, or but for faults
+    measured = [told[2] for _, (told, _) in expected]
+    assert (sum(measured) < STEPS) == (phase == Phase.MAIN)
     for count, (one, other) in enumerate(zip(expected, found, strict=True)):
         for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
             if a.dtype.kind == "f":
@@ -212,7 +225,7 @@ def follow(config: Config, state: State, run: Run, row: Scalars, xp: Any) -> tup
     return arrays.choose(ended, after, state), arrays.choose(ended, fresh, run)
 
 
-VECTORS = ("grad_sq_sum", "mean_grad_sq", "distance_sq")
+VECTORS = ("grad_sq_sum", "mean_grad_sq", "distance_sq", "next_step_sizes")
 
 
 @cache

@@ -9,7 +9,7 @@ from pfopt.core import run as runs
 from tests.core.runs import ended, fresh
 
 COUNTERS = ("step", "restart_step", "restarts", "nonfinite_in_a_row", "loss_count")
-VECTORS = ("grad_sq_sum", "mean_grad_sq", "distance_sq")
+VECTORS = ("grad_sq_sum", "mean_grad_sq", "distance_sq", "next_step_sizes")
 
 
 @pytest.mark.parametrize("scopes", [0, 3])

@@ -19,6 +19,7 @@ from tests.core.runs import fresh
 CERTIFIED = options.configure(pfopt.Certified(), 100)
 LAST = options.configure(pfopt.Certified(output="last"), 100)
 PRACTICAL = options.configure(pfopt.Practical(), 1000)
+BASED = options.configure(pfopt.Practical(), 1000, based=True)
 
 
 def measured(
@@ -106,10 +107,11 @@ def test_a_probe_moves_every_scope_by_the_step_size_under_test(config: Config, s
         np.testing.assert_array_equal(decision.step_sizes, np.full(np.shape(grad_sq), 4.0 * factor))
         assert decision.average_weight == 1 / (count + 1)
         assert (decision.taken, decision.restart, decision.moving) == (True, False, count > 0)
+        assert decision.measured
         assert decision.beta == decision.next_beta == 0.0
         assert decision.coordinate_rule is None
         assert run.step == count + 1
-        assert type(decision.restart) is bool
+        assert type(decision.restart) is type(decision.measured) is bool
         for number in (decision.average_weight, decision.beta, decision.next_beta):
             assert isinstance(number, float)
         assert decision.step_sizes.dtype == np.float64
@@ -160,6 +162,44 @@ def flattened(record: Record) -> list[Any]:
     ]
 
 
+# known_step_sizes
+
+
+def test_no_step_size_is_known_before_the_first_gradient() -> None:
+    for config in (LAST, BASED):
+        assert step.known_step_sizes(config, begun(config, None), fresh()) is None
+
+
+@pytest.mark.parametrize("config", [CERTIFIED, LAST, BASED])
+@pytest.mark.parametrize("scopes", [0, 2])
+def test_those_of_a_probe_are_known(config: Config, scopes: int) -> None:
+    state, run = controller.init(config, scopes, np, 0.5)._replace(run_length=4), fresh(scopes)
+    for _ in range(4):
+        known = step.known_step_sizes(config, state, run)
+        _, run, decision = step.decide(config, state, run, measured(np.ones(1 + scopes) if scopes else 1.0))
+        assert known is not None
+        np.testing.assert_array_equal(known, decision.step_sizes)
+        assert np.shape(known) == ((1 + scopes,) if scopes else ())
+
+
+@pytest.mark.parametrize("scopes", [0, 2])
+def test_those_of_a_main_run_are_known_after_its_first_gradient(scopes: int) -> None:
+    state, run, found = in_main_run(BASED, scopes), fresh(scopes), []
+    for grad_sq in (4.0, nan, 1.0, 9.0):
+        known = step.known_step_sizes(BASED, state, run)
+        gradient = measured(np.full(1 + scopes, grad_sq) if scopes else grad_sq)
+        _, run, decision = step.decide(BASED, state, run, gradient)
+        found.append(known is not None)
+        if known is not None:
+            np.testing.assert_array_equal(known, decision.step_sizes)
+    assert found == [False, True, True, True]
+
+
+def test_no_step_size_is_known_of_a_run_whose_steps_do_not_lag() -> None:
+    _, run, _ = step.decide(PRACTICAL, in_main_run(), fresh(), measured(4.0))
+    assert step.known_step_sizes(PRACTICAL, in_main_run(), run) is None
+
+
 # record
 
 
@@ -183,6 +223,25 @@ def test_where_no_coordinate_has_a_step_only_the_distance_is_recorded() -> None:
     after, kept = step.record(run, decision, measured(4.0), Moved(np.float64(2.0)))
     assert kept
     assert after == run._replace(distance_sq=2.0)
+
+
+def test_where_nothing_was_measured_only_the_gradient_is_recorded() -> None:
+    before = fresh()._replace(displacement_sq=1.5, displacement_product=2.5)
+    run, decision = decided(before, 4.0)
+    after, kept = step.record(run, decision, measured(4.0), Moved(None, np.float64(5.0)))
+    assert kept is False
+    assert after == run._replace(mean_grad_sq=5.0)
+    assert step.record(run, decision, measured(4.0), Moved(None)) == (run, False)
+
+
+@pytest.mark.parametrize("distance_sq", [2.0, inf])
+def test_what_was_not_to_be_measured_is_not_recorded(distance_sq: float) -> None:
+    """A program that is traced measures at every gradient, or hands over what is left from the last time."""
+    run, decision = decided(fresh()._replace(displacement_sq=1.5, displacement_product=2.5), 4.0)
+    moved = Moved(np.float64(distance_sq), np.float64(5.0), np.float64(3.0), np.float64(7.0))
+    after, kept = step.record(run, decision._replace(measured=False), measured(4.0), moved)
+    assert not kept
+    assert after == run._replace(mean_grad_sq=5.0)
 
 
 @pytest.mark.parametrize("distance_sq", [inf, nan])

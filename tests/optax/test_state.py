@@ -48,10 +48,10 @@ def test_a_base_costs_an_anchor() -> None:
 def test_what_an_update_holds_on_the_way() -> None:
     params = [jnp.ones((64, 256))] * 8
     tx = sgd(1000, momentum=0.9)
-    update = jax.jit(tx.update, donate_argnums=1).lower(params, tx.init(params), params).compile()
+    update = jax.jit(tx.update, donate_argnums=(0, 1)).lower(params, tx.init(params), params).compile()
     analysis: Any = update.memory_analysis()
     beside = analysis.temp_size_in_bytes / sum(leaf.nbytes for leaf in params)
-    assert beside < 2.5  # four where leaves do not wait for each other
+    assert beside < 1.6  # more where leaves do not wait for each other
 
 
 def test_no_two_leaves_share_a_buffer() -> None:

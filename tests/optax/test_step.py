@@ -1,5 +1,6 @@
 """What one gradient does to the parameters, whatever comes: faults, zeros, landings, strangers."""
 
+import re
 from functools import cache
 from typing import Any
 
@@ -162,3 +163,16 @@ def test_parameters_changed_from_outside_are_measured_where_they_are() -> None:
     params = jax.tree.map(lambda x: x + 10.0, params)
     params, state = step(params, state)
     assert pfopt.optax.status(state).distance > 1.05 * before
+
+
+def test_the_displacement_is_measured_under_one_condition_for_all_leaves() -> None:
+    """Its sums cost nothing in the steps that do not measure: they are of three arrays, which nothing else is."""
+    params = {str(size): jnp.ones((4, size)) for size in (3, 5, 7)}
+    tx = sgd(400)
+    text = jax.jit(tx.update).lower(params, tx.init(params), params).as_text(dialect="hlo")
+    computations = text.split("\n\n")
+    measuring = [each for each in computations if re.search(r"f32\[3,4,\d\]", each)]
+    assert len(measuring) == 1
+    assert all(f"f32[3,4,{size}]" in measuring[0] for size in (3, 5, 7))
+    name = measuring[0].split()[0].lstrip("%")
+    assert sum(f"body={name}" in each or f"body=%{name}" in each for each in computations) == 1

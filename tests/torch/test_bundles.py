@@ -73,9 +73,38 @@ def test_pieces_of_a_base_move_as_their_tensors_do(monkeypatch: pytest.MonkeyPat
         torch.testing.assert_close(one, other)
 
 
-def test_a_bundle_is_no_longer_than_full(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(bundles.FULL, "cpu", 10)
-    param = Parameter(torch.zeros(33))
-    pieces = bundles.gather([{"params": [param]}], lambda _: {}, lambda _: [], together=True)
-    assert [bundle.points[0].numel() for bundle in pieces] == [10, 10, 10, 3]
-    assert all(bundle.points[0].data_ptr() >= param.data_ptr() for bundle in pieces)
+def test_a_piece_is_no_longer_than_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many small tensors are a bundle, of which the tensors in the state are views; a large one is cut."""
+    monkeypatch.setitem(bundles.FULL, "cpu", 12)
+    params: list[Any] = [Parameter(torch.zeros(size)) for size in (2, 1, 33, 3, 3, 3, 3)]
+    states = {param: {"anchor": param.detach().clone()} for param in params}
+    layout = bundles.Layout(
+        [{"params": params}], lambda param: states[param], together=True, large_apart=False
+    )
+    sizes = [[piece.sizes for piece in bundle.pieces([])] for bundle in layout.bundles()]
+    assert sizes == [[[2, 1, 3, 3, 3]], [(12,), (12,), (9,)], [[3]]]
+    layout.bundles()[0].state["anchor"].fill_(7.0)
+    assert [float(states[param]["anchor"].sum()) for param in params] == [
+        14.0,
+        7.0,
+        0.0,
+        21.0,
+        21.0,
+        21.0,
+        0.0,
+    ]
+
+
+def test_what_was_exchanged_is_packed_anew() -> None:
+    params: list[Any] = [Parameter(torch.zeros(2)), Parameter(torch.zeros(3))]
+    states = {param: {"anchor": param.detach().clone()} for param in params}
+    groups = [{"params": params}]
+    layout = bundles.Layout(groups, lambda param: states[param], together=True, large_apart=False)
+    held = [states[param] for param in params]
+    assert layout.is_current(groups, held)
+    kept, states[params[0]]["anchor"] = states[params[0]]["anchor"], torch.ones(2)
+    assert not layout.is_current(groups, held)
+    states[params[0]]["anchor"] = kept
+    params[1].data = torch.ones(3)
+    assert not layout.is_current(groups, held)
+    assert not layout.is_current([{"params": params[:1]}], held[:1])

@@ -323,7 +323,7 @@ def test_a_closure_sees_the_training_iterate_after_eval() -> None:
 
 def test_replays_of_the_main_run_are_seen_by_status() -> None:
     """What a CUDA graph leaves out is the host's part of step(); status() makes up for it."""
-    reference, reference_optimizer = trained(200)
+    reference, reference_optimizer = trained(200, capturable=True)
     model = Regression()
     optimizer = ParameterFreeSGD(model.parameters(), 200, capturable=True)
     homes: set[int] = set()

@@ -25,8 +25,8 @@ def counter(monkeypatch: pytest.MonkeyPatch) -> CompileCounter:
     """Counts what is compiled, and runs it as it is."""
     torch._dynamo.reset()
     found = CompileCounter()
-    compiled = torch.compile(moves.in_main_run, backend=found)
-    monkeypatch.setattr(moves, "compiled", lambda: compiled)
+    compiled = torch.compile(moves.move_piece, backend=found)
+    monkeypatch.setattr(moves, "_compiled", lambda: compiled)
     return found
 
 

@@ -1,6 +1,7 @@
 """On an accelerator, step() reads the device only at the last step of a run: a probe, the main run.
 
-``capturable=True`` makes CPUs take that path; otherwise they compute on numbers of the host.
+``capturable=True`` makes CPUs take that path; otherwise they compute on numbers of the host. Around a base every step
+reads, since the base takes its learning rate from the host.
 """
 
 from __future__ import annotations
@@ -14,8 +15,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import pfopt
-from pfopt.torch import ParameterFree, ParameterFreeSGD
-from pfopt.torch.base import ParameterFreeOptimizer
+from pfopt.torch import ParameterFreeSGD
 from tests.torch.problems import Regression
 
 READING_OPERATORS = {
@@ -136,7 +136,6 @@ CASES: dict[str, tuple[dict[str, Any], str, int]] = {
     "certified, last": ({"plan": pfopt.Certified(output="last")}, "loss", 64),
     "unknown horizon": ({"total_steps": None}, "gradients", 100),
     "buffers": ({"buffers": True}, "gradients", 64),
-    "around a base": ({"base": True}, "loss", 64),
 }
 
 
@@ -149,11 +148,7 @@ def test_step_reads_only_at_the_end_of_a_run(name: str, foreach: bool | None) ->
         kwargs["buffers"] = list(model.buffers())
     sign = -1.0 if kwargs.get("maximize", False) else 1.0
     groups = [{"params": [param]} for param in model.parameters()]
-    if kwargs.pop("base", False):
-        optimizer: ParameterFreeOptimizer = ParameterFree(torch.optim.SGD(groups, lr=1.0), **kwargs)
-        optimizer.param_groups[0]["capturable"] = True
-    else:
-        optimizer = ParameterFreeSGD(groups, capturable=True, **kwargs)
+    optimizer = ParameterFreeSGD(groups, capturable=True, **kwargs)
     reading_steps = []
 
     def where() -> tuple[str, int, int]:

@@ -143,7 +143,9 @@ def test_the_whole_run_passes_through_probes_and_beyond(whole: tuple[Case, Whole
     assert len({point["weight"].sum().item() for point in reference.points}) > 8
 
 
-@pytest.mark.parametrize("name", ["practical, losses", "practical, buffers", "certified, losses, buffers"])
+@pytest.mark.parametrize(
+    "name", ["practical, losses", "practical, a scope per group", "certified, losses, buffers"]
+)
 def test_a_checkpoint_moves_between_numbers_of_the_host_and_tensors(name: str) -> None:
     """From a run on numbers to one on tensors, as an accelerator has it, and back: the same decisions and points."""
     case = CASES[name]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
+from functools import partial
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 import pfopt
 import pfopt.torch
+from pfopt import options
 from pfopt.core.config import PRACTICAL
 from pfopt.torch import ParameterFree, ParameterFreeSGD
 from pfopt.torch.state import setting
@@ -73,6 +75,8 @@ def test_around_sgd_it_is_parameter_free_sgd_but_for_constants(
 ) -> None:
     """The base's own learning rate counts for nothing, and is left as it was."""
     monkeypatch.setattr("pfopt.options.AROUND_BASE", PRACTICAL)
+    configure = partial(options.configure, based=True)  # the moves of both lag
+    monkeypatch.setattr(options, "configure", lambda chosen, steps, **_: configure(chosen, steps))
     setting.cache_clear()
     one, other = model(torch.float64), model(torch.float64)
     base = torch.optim.SGD(one.parameters(), lr=0.3)

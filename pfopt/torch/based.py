@@ -1,0 +1,217 @@
+"""One gradient around a base: the base steps in place, at a step size that was decided before.
+
+What the core asks of a direction d are ⟨g, d⟩ and ⟨g, x_0 − x⟩ (``pfopt.core.preconditioned``). A step of the base in
+place, x' = x − η d, changes the second by η ⟨g, d⟩: two passes over parameters, anchor and gradients measure both, and
+no direction is ever held. Where the step size hangs on the gradient itself, as at the first one of all and of the main
+run, and for parameters in half precision, which a small step would not move, the direction is read off instead: the
+base steps at a power of two so large that it costs no digits.
+
+The controller computes on numbers of the host, since the base takes its learning rate from there: on an accelerator
+``step()`` waits for it once.
+"""
+
+from collections.abc import Sequence
+from math import isfinite
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from pfopt.core import preconditioned, probe, step
+from pfopt.core.arrays import Vector, whole, zeros_like
+from pfopt.core.main_run import Decision
+from pfopt.core.records import Phase, State
+from pfopt.core.step import Measured, Moved
+from pfopt.torch import ops
+from pfopt.torch.bundles import Bundle
+from pfopt.torch.state import Controller
+from pfopt.torch.step import (
+    Work,
+    anchor_sq,
+    minimised,
+    move_in_main_run,
+    move_in_probe,
+    set_anchor,
+    step_sizes,
+)
+
+UNIT = {torch.float16: 1.0}  # learning rate at which a direction is read off; float16 ends at 65504
+WIDE_UNIT = 2.0**20
+LARGEST_RATE = 2.0**96  # beyond, every move overflows, and so may what a base makes of its learning rate
+
+
+class Products(NamedTuple):
+    """Of a gradient and the base's step; a number of each bundle."""
+
+    ahead: list[Tensor]  # ⟨g, x_0 − x⟩ before the step
+    inner: list[Tensor]  # ⟨g, d⟩
+    direction_sq: list[Tensor]  # ‖d‖²; 0 where it was not read off
+
+
+@np.errstate(all="ignore")
+def take_gradient(work: Work, base: Optimizer, loss: Tensor | float | None) -> bool:
+    """Take one gradient; the end of the run is for ``transition`` to see.
+
+    Returns:
+        Whether the main run goes back to the anchor, and the base to the state that it had there.
+    """
+    memory, old = work.memory, work.memory.controller
+    assert old.metric is not None
+    if not old.state.has_initial_step:
+        set_anchor(work, True)
+    value, ahead = minimised(work, loss), [_ahead(work, bundle, base) for bundle in work.bundles]
+    finite = isfinite(work.total(ahead)) and (value is None or isfinite(value))
+    signal = (
+        old.state.has_initial_step
+        or whole(work.sums([b.norms_sq(memory.like) for b in work.bundles], 1)) != 0
+    )
+    goes_on = not (old.run.frozen and old.state.has_initial_step) and old.run.step < old.state.run_length
+
+    known = step.known_step_sizes(work.config, old.state, old.run)
+    known = None if work.config.certified else known
+    nothing = [torch.zeros_like(each) for each in ahead]
+    products, lost = Products(ahead, nothing, nothing), False
+    if not finite:
+        products = products._replace(inner=[each + torch.nan for each in nothing])
+    elif signal and goes_on and known is not None and np.max(known) > LARGEST_RATE:
+        lost = True
+    elif signal and goes_on:
+        products = _step_base(work, base, ahead, known)
+        if lost := not isfinite(work.total(products.inner)):
+            products = Products(ahead, nothing, nothing)
+    starts = old.run.step == old.run.restart_step
+    inner, direction_sq = work.sums(products.inner, 1), work.sums(products.direction_sq, 1)
+    metric, grad_sq = preconditioned.measure(old.metric, inner, direction_sq, starts)
+    measured = Measured(grad_sq, value, bool(signal), anchor_sq(work, old.state))
+    state, run, decision = step.decide(work.config, old.state, old.run, measured)
+
+    moved = _move(work, state, decision, lost=lost)
+    steps = (
+        step.probe_step_size(state) + zeros_like(inner)
+        if probe.returns_last(work.config)
+        else decision.step_sizes
+    )
+    gained = work.sums(list(map(preconditioned.gain, _rates(work, state, steps), *products[:2])), -1)
+    metric, distance_sq = preconditioned.advance(metric, gained, decision.taken, moved.distance_sq)
+    run, _ = step.record(run, decision, measured, moved._replace(distance_sq=distance_sq))
+    memory.keep(Controller(state, run, metric, whole(decision.step_sizes)))
+    memory.due -= 1
+    return bool(decision.restart)
+
+
+def _ahead(work: Work, bundle: Bundle, base: Optimizer) -> Tensor:
+    """⟨g, x_0 − x⟩; of a probe that returns its last iterate, with the dual sequence x_0 − η Σ d."""
+    total, state = work.memory.like.new_zeros(()), work.memory.controller.state
+    if not bundle.gradients:
+        return total
+    for piece in bundle.pieces(bundle.gradients, written=False):
+        assert piece.direction is not None
+        if "grad_sum" in piece.state:
+            rate = step.probe_step_size(state) * work.scopes.rho[bundle.group]
+            back = piece.state["grad_sum"] * float(rate)
+        else:
+            back = piece.state["anchor"] - piece.points
+        total = total + ops.inner(piece.direction.to(back.dtype), back, (0,)).to(total)
+    return -total if base.param_groups[bundle.group].get("maximize") else total
+
+
+# ---------------------------------------------------------------- the step of the base
+
+
+def _step_base(work: Work, base: Optimizer, ahead: list[Tensor], known: Vector | None) -> Products:
+    """Let the base step; in place where the step sizes are known, otherwise its directions are read off.
+
+    Args:
+        work: its bundles get the directions that were read off, and none where the base has moved them.
+        base: its learning rates are as before afterwards.
+        ahead: of the bundles.
+        known: the step sizes, or None.
+    """
+    held = {bundle.group for bundle in work.bundles if known is None or bundle.is_half}
+    bundles = [bundle for bundle in work.bundles if bundle.gradients and bundle.group in held]
+    before = [[param.clone() for param in bundle.params] for bundle in bundles]
+    unit = min((UNIT.get(bundle.params[0].dtype, WIDE_UNIT) for bundle in bundles), default=1.0)
+    per_bundle = (
+        [0.0] * len(work.bundles) if known is None else _rates(work, work.memory.controller.state, known)
+    )
+    rates = {bundle.group: rate for bundle, rate in zip(work.bundles, per_bundle, strict=True)}
+    _step_at(
+        base, [unit if place in held else rates.get(place, 0.0) for place in range(len(base.param_groups))]
+    )
+
+    for bundle, olds in zip(bundles, before, strict=True):
+        bundle.directions = [
+            (old - param).to(ops.computed(param.dtype)) / unit
+            for old, param in zip(olds, bundle.params, strict=True)
+        ]
+        ops.copy(olds, bundle.params)
+    inner, direction_sq = [], []
+    for bundle, rate, first in zip(work.bundles, per_bundle, ahead, strict=True):
+        nothing = torch.zeros_like(first)
+        if not bundle.gradients:
+            products = nothing, nothing
+        elif bundle.group in held:
+            products = _inner(bundle, base).to(first), bundle.norms_sq(first).sum()
+        else:
+            bundle.directions = []
+            products = ((_ahead(work, bundle, base) - first) / rate if rate > 0 else nothing), nothing
+        inner.append(products[0])
+        direction_sq.append(products[1])
+    return Products(ahead, inner, direction_sq)
+
+
+def _step_at(base: Optimizer, rates: Sequence[float]) -> None:
+    """One step of the base at these learning rates, which may be tensors there."""
+    kept = [float(group["lr"]) for group in base.param_groups]
+    try:
+        _set_rates(base, rates)
+        base.step()
+    finally:
+        _set_rates(base, kept)
+
+
+def _set_rates(base: Optimizer, rates: Sequence[float]) -> None:
+    for group, rate in zip(base.param_groups, rates, strict=True):
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(rate)
+        else:
+            group["lr"] = rate
+
+
+def _inner(bundle: Bundle, base: Optimizer) -> Tensor:
+    """⟨g, d⟩ with directions that were read off."""
+    pairs = zip(bundle.gradients, bundle.directions, strict=True)
+    total = torch.stack([ops.inner(one.to(other.dtype), other, (0,)) for one, other in pairs]).sum()
+    return -total if base.param_groups[bundle.group].get("maximize") else total
+
+
+def _rates(work: Work, state: State, steps: Vector) -> list[float]:
+    """The learning rate of each bundle."""
+    if state.phase == Phase.SEARCH:
+        return [float(whole(steps)) * work.scopes.rho[bundle.group] for bundle in work.bundles]
+    pairs = zip(step_sizes(work, steps), work.bundles, strict=True)
+    return [float(step_size) * work.groups[bundle.group]["lr"] for step_size, bundle in pairs]
+
+
+# ---------------------------------------------------------------- the move
+
+
+def _move(work: Work, state: State, decision: Decision, *, lost: bool) -> Moved:
+    """Move what the base has not moved, and see to what it has: averages, restarts, and numbers that overflowed."""
+    apart = [bundle for bundle in work.bundles if bundle.directions]
+    rest = [bundle for bundle in work.bundles if not bundle.directions]
+    moved = Moved(zeros_like(decision.step_sizes))
+    if apart:
+        move = move_in_probe if state.phase == Phase.SEARCH else move_in_main_run
+        told = move(work._replace(bundles=apart), state, decision)
+        moved = moved if told.distance_sq is None else told
+    for bundle in rest:
+        if decision.restart or lost:
+            bundle.place(bundle.state["anchor"])
+        if state.phase == Phase.MAIN and "average" in bundle.state:
+            bundle.state["average"].lerp_(bundle.points(), float(decision.average_weight))
+    if decision.restart:
+        ops.copy(work.memory.buffers, work.buffers)
+    return Moved(zeros_like(decision.step_sizes) + np.inf) if lost else moved
