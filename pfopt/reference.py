@@ -1,7 +1,4 @@
-"""The practical plan in literal numpy: to read beside ``core``, and an oracle that tests compare with.
-
-One array, gradients alone, a known horizon; arguments are not checked. Numbers are those of ``core.main_run``.
-"""
+"""The practical plan in literal numpy, by the numbers of ``core.main_run``: one array, a known horizon, unchecked."""
 # pyright: reportPossiblyUnboundVariable=false, reportOptionalMemberAccess=false, reportOperatorIssue=false
 
 from collections import namedtuple
@@ -67,10 +64,6 @@ def _search(ask: Any, x0: Any, B: int) -> tuple[Any, ...]:
             return *selected, sigma2, N, B - spent
 
 
-def _steps(d: Any, others: Any, inverse: Any, least: Any) -> Any:
-    return np.clip(np.sqrt(np.maximum(d**2, others) * inverse), least, 2.0**40 * least)
-
-
 def _main_run(ask: Any, x0: Any, eta: Any, lo: Any, hi: Any, sigma2: Any, N: int, T: int) -> Any:
     cap = lo.j + (2 if hi else 64) if lo else (hi.j if hi else 0) + 64
     r0_sq, first = (lo or hi or Probe(0, 0, 0, 0)).r2, 2.0**-8 * np.sqrt(np.sum(x0**2) or 1.0)
@@ -89,18 +82,19 @@ def _main_run(ask: Any, x0: Any, eta: Any, lo: Any, hi: Any, sigma2: Any, N: int
             continue
         eta, S, w = eta or first / np.sqrt(sq), S + sq, 4 / (n + 3)  # 2
         m, m_i, latest = m + w * (sq - m), m_i + w * (g**2 - m_i), latest + 9 / (n + 8) * (sq - latest)
-        near_sq, sum_sq, mi = halved**2 * (r0_sq or eta**2 * sq), n * m or 1.0, np.maximum(m_i, tiny)  # 3
-        r_sq = max(near_sq, r2)
+        near, sum_sq, mi = halved**2 * (r0_sq or eta**2 * sq), n * m or 1.0, np.maximum(m_i, tiny)  # 3
+        r_sq = max(near, r2)
         track, k, c = np.sqrt(r_sq / sum_sq), max(0.3 * S / sum_sq, 1.0), eta * 2.0**cap * halved**2  # 4
         delta = 1 - (n - 1) / (T - start) if (kink := kink and latest > sigma2) else 1.0  # 6
         eta_t = max(delta * min(1.25 * track, max(min(track / np.sqrt(1.5 * k), c * (n - 1) / N), c)), tiny)
-        others = np.maximum(near_sq, 4 * np.minimum(d2, d2m / mi)) / x0.size  # 5
-        inverse = (delta * 0.5) ** 2 / (n * k * mi)
-        z = z - (steps := _steps(z - x0, others, inverse, eta_t)) * g  # 7
+        others = np.maximum(near, 4 * np.minimum(d2, d2m / mi)) / x0.size  # 5
+        inverse = (0.5 * delta) ** 2 / (n * k * mi)
+        steps = np.clip(np.sqrt(np.maximum((z - x0) ** 2, others) * inverse), eta_t, 2.0**40 * eta_t)
+        z = z - steps * g  # 7
         A += (a := min(r_sq / (delta * latest or 1.0) * n**-0.5, 2.0**-32 * np.finfo(float).max))  # 8
         average = average + max(a / A if A > 0 else 1.0, 0.5 / (n - 0.5)) * (z - average)
+        metric = np.clip(np.sqrt(np.maximum(d_sq := (z - x0) ** 2, others) * inverse), eta_t, 2.0**40 * eta_t)
         if n <= 32 or (n - 1) % 16 == 0 or r2 == 0:  # 9
-            d, metric = z - x0, _steps(z - x0, others, inverse, eta_t) / eta_t
-            r2, d2, d2m = max(r2, np.sum(d**2 / metric)), np.sum(d**2), np.sum(d**2 * m_i)
+            r2, d2, d2m = max(r2, np.sum(d_sq / metric) * eta_t), np.sum(d_sq), np.sum(d_sq * m_i)
         m += w * (metric_sq - sq) if np.isfinite(metric_sq := np.sum(steps * g**2) / eta_t) else 0.0
     return x0 if restart else average
