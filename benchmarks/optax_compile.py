@@ -1,10 +1,5 @@
-"""How long a jitted update is traced and compiled, beside ``optax.adam``'s.
+"""Seconds to trace and compile a jitted update; XLA compiles what two leaves share once."""
 
-Run as ``python -m benchmarks.optax_compile``. Prints seconds for models of that many matrices of one shape, and of
-as many shapes: XLA compiles what two leaves share once.
-"""
-
-import argparse
 import time
 
 import jax
@@ -12,8 +7,15 @@ import jax.numpy as jnp
 import optax
 
 import pfopt.optax
+from benchmarks.timing import table
 
-STEPS = 1_000
+STEPS = 1000
+RIVALS = {
+    "optax.adam": optax.adam(1e-3),
+    "parameter_free_sgd": pfopt.optax.parameter_free_sgd(STEPS),
+    "parameter_free(scale_by_adam)": pfopt.optax.parameter_free(optax.scale_by_adam(), STEPS),
+}
+MODELS = {"1 leaf": (1, 0), "40 of one shape": (40, 0), "40 of forty shapes": (40, 1)}
 
 
 def seconds(tx: optax.GradientTransformation, shapes: list[tuple[int, ...]]) -> float:
@@ -25,24 +27,11 @@ def seconds(tx: optax.GradientTransformation, shapes: list[tuple[int, ...]]) -> 
     return time.perf_counter() - start
 
 
-def main() -> None:
-    """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--leaves", type=int, nargs="+", default=[1, 10, 40])
-    counts = parser.parse_args().leaves
-    print(f"device: {jax.devices()[0].device_kind}")
-    rivals = {
-        "parameter_free_sgd": pfopt.optax.parameter_free_sgd(STEPS, momentum=0.9),
-        "parameter_free(adam)": pfopt.optax.parameter_free(optax.scale_by_adam(), STEPS),
-        "adam": optax.adam(1e-3),
-    }
+def report() -> str:
+    """One column a model."""
     seconds(optax.sgd(1e-3), [(2, 2)])  # what JAX itself needs once
-    for count in counts:
-        for label, wider in {"alike": 0, "all different": 1}.items():
-            shapes = [(64, 64 + i * wider + count) for i in range(count)]  # nothing is compiled twice
-            found = ", ".join(f"{name} {seconds(tx, shapes):.1f} s" for name, tx in rivals.items())
-            print(f"{count:4} leaves, {label:14} {found}")
-
-
-if __name__ == "__main__":
-    main()
+    rows = [[name] for name in RIVALS]
+    for leaves, wider in MODELS.values():
+        for row, tx in zip(rows, RIVALS.values(), strict=True):
+            row.append(f"{seconds(tx, [(64, 64 + place * wider + leaves) for place in range(leaves)]):.1f}")
+    return table(["seconds to compile an update", *MODELS], rows)

@@ -97,11 +97,11 @@ def measure_block(
     gap = block.iterate - block.anchor
     if not rule.size:
         return Sums(arithmetic.dot(gap, gap))
-    unit = step_size.max() if getattr(step_size, "ndim", 0) else step_size
-    in_metric = gap * (unit / _steps(block, rule, decision, step_size, arithmetic))
+    least = step_size if arithmetic.spread is None else arithmetic.spread(step_size)
+    in_metric = gap * (least / _steps(block, rule, decision, step_size, arithmetic))
     gap_sq = namespace(gap).square(gap)
     return Sums(
-        distance_sq=arithmetic.dot(gap, in_metric) * (step_size / unit),
+        distance_sq=arithmetic.dot(gap, in_metric),
         displacement_sq=arithmetic.dot(gap, gap),
         displacement_product=arithmetic.dot(gap_sq, block.mean_square),
     )
@@ -111,7 +111,7 @@ def move_probe_block(
     block: Block, decision: Decision, step_size: Real, arithmetic: Arithmetic
 ) -> tuple[Block, Sums]:
     """Move a block of a probe by the step size under test; all of it stays where it is if any entry overflows."""
-    new = block.iterate - step_size * block.gradient
+    new = arithmetic.move(block.iterate, step_size, block.gradient)
     gap = new - block.anchor
     distance_sq = arithmetic.dot(gap, gap)
     whole_sq = distance_sq if arithmetic.spread is None else distance_sq.sum()

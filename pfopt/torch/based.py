@@ -11,8 +11,8 @@ The controller computes on numbers of the host, since the base takes its learnin
 """
 
 from collections.abc import Sequence
-from math import isfinite
-from typing import NamedTuple
+from math import isfinite, nan
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -24,7 +24,7 @@ from pfopt.core.arrays import Vector, whole, zeros_like
 from pfopt.core.main_run import Decision
 from pfopt.core.records import Phase, State
 from pfopt.core.step import Measured, Moved
-from pfopt.torch import ops
+from pfopt.torch import moves, ops
 from pfopt.torch.bundles import Bundle
 from pfopt.torch.state import Controller
 from pfopt.torch.step import (
@@ -45,9 +45,9 @@ LARGEST_RATE = 2.0**96  # beyond, every move overflows, and so may what a base m
 class Products(NamedTuple):
     """Of a gradient and the base's step; a number of each bundle."""
 
-    ahead: list[Tensor]  # ⟨g, x_0 − x⟩ before the step
-    inner: list[Tensor]  # ⟨g, d⟩
-    direction_sq: list[Tensor]  # ‖d‖²; 0 where it was not read off
+    ahead: list[Any]  # ⟨g, x_0 − x⟩ before the step
+    inner: list[Any]  # ⟨g, d⟩
+    direction_sq: list[Any]  # ‖d‖²; 0 where it was not read off
 
 
 @np.errstate(all="ignore")
@@ -63,18 +63,15 @@ def take_gradient(work: Work, base: Optimizer, loss: Tensor | float | None) -> b
         set_anchor(work, True)
     value, ahead = minimised(work, loss), [_ahead(work, bundle, base) for bundle in work.bundles]
     finite = isfinite(work.total(ahead)) and (value is None or isfinite(value))
-    signal = (
-        old.state.has_initial_step
-        or whole(work.sums([b.norms_sq(memory.like) for b in work.bundles], 1)) != 0
-    )
+    signal = old.state.has_initial_step or work.total([b.norms_sq(on_host=True) for b in work.bundles]) != 0
     goes_on = not (old.run.frozen and old.state.has_initial_step) and old.run.step < old.state.run_length
 
     known = step.known_step_sizes(work.config, old.state, old.run)
     known = None if work.config.certified else known
-    nothing = [torch.zeros_like(each) for each in ahead]
+    nothing = [0.0] * len(ahead)
     products, lost = Products(ahead, nothing, nothing), False
     if not finite:
-        products = products._replace(inner=[each + torch.nan for each in nothing])
+        products = products._replace(inner=[nan] * len(ahead))
     elif signal and goes_on and known is not None and np.max(known) > LARGEST_RATE:
         lost = True
     elif signal and goes_on:
@@ -101,11 +98,11 @@ def take_gradient(work: Work, base: Optimizer, loss: Tensor | float | None) -> b
     return bool(decision.restart)
 
 
-def _ahead(work: Work, bundle: Bundle, base: Optimizer) -> Tensor:
+def _ahead(work: Work, bundle: Bundle, base: Optimizer) -> Any:
     """⟨g, x_0 − x⟩; of a probe that returns its last iterate, with the dual sequence x_0 − η Σ d."""
-    total, state = work.memory.like.new_zeros(()), work.memory.controller.state
+    state, found = work.memory.controller.state, []
     if not bundle.gradients:
-        return total
+        return 0.0
     for piece in bundle.pieces(bundle.gradients, written=False):
         assert piece.direction is not None
         if "grad_sum" in piece.state:
@@ -113,14 +110,15 @@ def _ahead(work: Work, bundle: Bundle, base: Optimizer) -> Tensor:
             back = piece.state["grad_sum"] * float(rate)
         else:
             back = piece.state["anchor"] - piece.points
-        total = total + ops.inner(piece.direction.to(back.dtype), back, (0,)).to(total)
+        found.append(ops.inner(piece.direction.to(back.dtype), back, (0,), on_host=True))
+    total = moves.joined(found)
     return -total if base.param_groups[bundle.group].get("maximize") else total
 
 
 # ---------------------------------------------------------------- the step of the base
 
 
-def _step_base(work: Work, base: Optimizer, ahead: list[Tensor], known: Vector | None) -> Products:
+def _step_base(work: Work, base: Optimizer, ahead: list[Any], known: Vector | None) -> Products:
     """Let the base step; in place where the step sizes are known, otherwise its directions are read off.
 
     Args:
@@ -149,14 +147,13 @@ def _step_base(work: Work, base: Optimizer, ahead: list[Tensor], known: Vector |
         ops.copy(olds, bundle.params)
     inner, direction_sq = [], []
     for bundle, rate, first in zip(work.bundles, per_bundle, ahead, strict=True):
-        nothing = torch.zeros_like(first)
         if not bundle.gradients:
-            products = nothing, nothing
+            products = 0.0, 0.0
         elif bundle.group in held:
-            products = _inner(bundle, base).to(first), bundle.norms_sq(first).sum()
+            products = _inner(bundle, base), bundle.norms_sq(on_host=True).sum()
         else:
             bundle.directions = []
-            products = ((_ahead(work, bundle, base) - first) / rate if rate > 0 else nothing), nothing
+            products = ((_ahead(work, bundle, base) - first) / rate if rate > 0 else 0.0), 0.0
         inner.append(products[0])
         direction_sq.append(products[1])
     return Products(ahead, inner, direction_sq)
@@ -180,10 +177,10 @@ def _set_rates(base: Optimizer, rates: Sequence[float]) -> None:
             group["lr"] = rate
 
 
-def _inner(bundle: Bundle, base: Optimizer) -> Tensor:
+def _inner(bundle: Bundle, base: Optimizer) -> Any:
     """⟨g, d⟩ with directions that were read off."""
     pairs = zip(bundle.gradients, bundle.directions, strict=True)
-    total = torch.stack([ops.inner(one.to(other.dtype), other, (0,)) for one, other in pairs]).sum()
+    total = sum(ops.inner(one.to(other.dtype), other, (0,), on_host=True) for one, other in pairs)
     return -total if base.param_groups[bundle.group].get("maximize") else total
 
 

@@ -99,9 +99,11 @@ class Bundle:
         if written and (self.is_half or len(self.params) > 1):
             ops.store(points, self.params)
 
-    def norms_sq(self, like: Tensor) -> Tensor:
-        """‖d‖² of each tensor's direction as it came, shape=(tensors,); 0, in the dtype of ``like``, without one."""
-        return ops.norms_sq(self.directions) if self.directions else like.new_zeros(len(self.params))
+    def norms_sq(self, *, on_host: bool) -> Any:
+        """‖d‖² of each tensor's direction as it came, shape=(tensors,), see ``ops.norms_sq``; 0 without one."""
+        if self.directions:
+            return ops.norms_sq(self.directions, on_host=on_host)
+        return torch.zeros(len(self.params), dtype=torch.float32, device=self.params[0].device)
 
     def slot(self, name: str) -> Tensor:
         """What is kept under a name."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pfopt.core import update
-from pfopt.core.arrays import Flag, Real, Vector, where
+from pfopt.core.arrays import Flag, Real, Vector, isfinite, where
 from pfopt.core.config import Config
 from pfopt.core.main_run import Decision
 from pfopt.core.step_size import CoordinateRule
@@ -85,10 +85,10 @@ def in_probe(
     like = bundle.params[0]
     decision = decision._replace(taken=_beside(decision.taken, like))
     step_size, full_step = _beside(step_size, like), _beside(full_step, like)
-    weight = _beside(decision.average_weight, like)
+    weight, on_host = _beside(decision.average_weight, like), not isinstance(decision.taken, Tensor)
     distances = []
     for piece in bundle.pieces(bundle.directions):
-        points, arithmetic = piece.points, ops.arithmetic(piece.sizes)
+        points, arithmetic = piece.points, ops.arithmetic(piece.sizes, on_host=on_host)
         if config.certified and config.returns_average:
             piece.state["average"].lerp_(points, weight)
         direction = direction_of(piece, group["weight_decay"], group["maximize"])
@@ -101,7 +101,8 @@ def in_probe(
             grad_sum.copy_(where(decision.taken, grad_sum + direction, grad_sum))
             path = grad_sum * full_step
             distance_sq = arithmetic.dot(path, path)
-            iterate = where(torch.isfinite(distance_sq.sum()).to(points.device), iterate, points)
+            finite = isfinite(distance_sq if isinstance(distance_sq, float) else distance_sq.sum())
+            iterate = where(finite, iterate, points)
         distances.append(distance_sq)
         if iterate is not points:
             points.copy_(iterate)
@@ -120,9 +121,9 @@ def in_main_run(bundle: Bundle, group: GroupRule, order: Order, step_size: Any) 
         order: what was decided, beside the bundle.
         step_size: a number, or of shape=() or (tensors,).
     """
-    in_place = not isinstance(order.changed, Tensor)
+    on_host = not isinstance(order.changed, Tensor)
     results = [
-        move_piece(piece, group, order, step_size, ops.arithmetic(piece.sizes, in_place=in_place))
+        move_piece(piece, group, order, step_size, ops.arithmetic(piece.sizes, on_host=on_host))
         for piece in bundle.pieces(bundle.directions)
     ]
     grad_sqs, sums = zip(*results, strict=True)
@@ -189,7 +190,7 @@ def measure(bundle: Bundle, group: GroupRule, order: Order, step_size: Any) -> S
             points = torch.lerp(points, average, decision.next_beta / (decision.next_beta - 1))
         mean_square = piece.state["mean_square"] if group.rule.size else None
         block = Block(points, piece.state["anchor"], points, mean_square=mean_square)
-        arithmetic = ops.arithmetic(piece.sizes)
+        arithmetic = ops.arithmetic(piece.sizes, on_host=not isinstance(order.changed, Tensor))
         found.append(update.measure_block(block, group.rule, decision, step_size, arithmetic))
     return _sums(found)
 
@@ -276,10 +277,12 @@ def _changes(decision: Decision) -> Flag:
     return decision.taken | decision.restart | (decision.beta != decision.next_beta)
 
 
-def joined(numbers: Any) -> Tensor:
+def joined(numbers: Sequence[Any]) -> Any:
     """Numbers of each tensor; of pieces of one tensor, their sum."""
     first, *others = numbers
-    return first if not others else torch.stack([first, *others]).sum()
+    if others and isinstance(first, Tensor):
+        return torch.stack([first, *others]).sum()
+    return sum(others, first)
 
 
 def _sums(found: Sequence[Sums]) -> Sums:

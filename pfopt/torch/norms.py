@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from pfopt.core.arrays import whole
+from pfopt.torch import ops
 from pfopt.torch.bundles import Bundle
 
 
@@ -29,31 +30,42 @@ class Scopes(NamedTuple):
             return 0
         return len(self.sizes) if self.scope == "group" else sum(self.sizes)
 
-    def sums(self, bundles: Sequence[Bundle], squares: Sequence[Tensor], power: int, like: Tensor) -> Tensor:
+    def sums(self, bundles: Sequence[Bundle], squares: Sequence[Any], power: int, like: Tensor | None) -> Any:
         """Sums of squares in the metric of the groups' rates: of all, then of each scope, shape=(1 + scopes,).
 
         Args:
             bundles: of all parameters.
             squares: plain ones, of the tensors of each bundle, shape=(tensors,) or ().
             power: of rho: 1 for gradients, −1 for displacements. A group with rho = 0 does not count.
-            like: dtype and device of the sums.
+            like: dtype and device of the sums; None for numbers of the host, a single one where there are no scopes.
         """
-        weighted = []
-        for bundle, square in zip(bundles, squares, strict=True):
-            rho = self.rho[bundle.group]
-            weight = rho**power if rho > 0 else 0.0
-            weighted.append((square if weight == 1 else square * weight).reshape(-1).to(like))
-        each = weighted[0] if len(weighted) == 1 else torch.cat(weighted)
+        weights = [rho**power if rho > 0 else 0.0 for rho in self.rho]
+        if like is None:
+            squares = ops.numbers(squares)
+        weighted = [
+            square if weights[bundle.group] == 1 else square * weights[bundle.group]
+            for bundle, square in zip(bundles, squares, strict=True)
+        ]
+        by_tensor = self.scope not in ("global", "group")
+        places = [each for bundle in bundles for each in (bundle.places if by_tensor else [bundle.group])]
+        if like is None:
+            each = np.hstack(weighted if by_tensor else [np.sum(square) for square in weighted])
+            return (
+                each.sum() if self.scope == "global" else np.append(each.sum(), self._by_place(places, each))
+            )
+        parts = [square.to(like) if by_tensor else square.sum().to(like) for square in weighted]
+        each = torch.cat([part.reshape(-1) for part in parts])
         total = each.sum(0, keepdim=True)
-        if self.scope == "global":
-            return total
-        if self.scope == "group":
-            of_group: list[list[Tensor]] = [[] for _ in self.sizes]
-            for bundle, square in zip(bundles, weighted, strict=True):
-                of_group[bundle.group].append(square.sum())
-            none = total.new_zeros(())
-            return torch.cat([total, torch.stack([sum(squares, none) for squares in of_group])])
-        return torch.cat([total, _by_place(each, [place for bundle in bundles for place in bundle.places])])
+        return total if self.scope == "global" else torch.cat([total, self._by_place(places, each)])
+
+    def _by_place(self, places: list[int], values: Any) -> Any:
+        """Summed up by scope."""
+        if places == list(range(self.number)):
+            return values
+        found: list[Any] = [0.0 * values[0]] * self.number
+        for place, value in zip(places, values, strict=True):
+            found[place] = found[place] + value
+        return torch.stack(found) if isinstance(values, Tensor) else np.array(found)
 
     def step_sizes(self, steps: Any, bundles: Sequence[Bundle]) -> list[Any]:
         """The step sizes that move each bundle: one for all of its tensors, or one of each, shape=(tensors,).
@@ -74,7 +86,7 @@ class Scopes(NamedTuple):
         found = []
         for bundle in bundles:
             own = steps[list(bundle.places)]
-            found.append(float(own[0]) if (own == own[0]).all() else torch.from_numpy(own))
+            found.append(own[0].item() if (own == own[0]).all() else torch.from_numpy(own))
         return found
 
 
@@ -85,16 +97,6 @@ def ratios(groups: list[dict[str, Any]]) -> list[float]:
         if any(rates):
             return [rate / max(rates) for rate in rates]
     return []
-
-
-def _by_place(values: Tensor, places: list[int]) -> Tensor:
-    """In the order of the parameters, each of which is in one bundle."""
-    if places == sorted(places):
-        return values
-    order = sorted(range(len(places)), key=places.__getitem__)
-    if values.device.type == "cpu":
-        return values[order]
-    return torch.stack([values[place] for place in order])
 
 
 def _at(values: Tensor, places: Sequence[int]) -> Tensor:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
@@ -75,30 +76,49 @@ def statistics_dtype(device: torch.device) -> torch.dtype:
     return torch.float32 if device.type == "mps" else torch.float64
 
 
-def norms_sq(tensors: Sequence[Tensor]) -> Tensor:
-    """‖x‖² of each tensor, shape=(tensors,), in the dtype of the statistics."""
+def norms_sq(tensors: Sequence[Tensor], *, on_host: bool) -> Any:
+    """‖x‖² of each tensor, shape=(tensors,), in the dtype of the statistics; on the host where that is asked."""
     dtype = torch.float32 if tensors[0].dtype in HALF else None
     norms = torch._foreach_norm(list(tensors), 2, dtype=dtype)
-    whole = [_gathered(norms[0])] if len(norms) == 1 else norms
-    return torch.stack(whole).to(statistics_dtype(whole[0].device)).square_()
+    whole = torch.stack([_gathered(norms[0])] if len(norms) == 1 else norms)
+    if on_host and whole.device.type == "cpu":
+        return np.square(whole.numpy(), dtype=np.float64)
+    return whole.to(statistics_dtype(whole.device)).square_()
 
 
-def inner(one: Tensor, other: Tensor, sizes: Sequence[int]) -> Tensor:
-    """⟨a, b⟩ of each tensor, shape=(tensors,), or () for one; in the dtype of the statistics."""
-    return _dot(one, other) if len(sizes) == 1 else _dots(sizes, one, other)
+def inner(one: Tensor, other: Tensor, sizes: Sequence[int], *, on_host: bool) -> Any:
+    """⟨a, b⟩ of each tensor, shape=(tensors,), or () for one; likewise."""
+    return arithmetic(sizes, on_host=on_host).dot(one, other)
 
 
-def arithmetic(sizes: Sequence[int], *, in_place: bool = False) -> Arithmetic:
-    """What ``pfopt.core.update`` computes with, on tensors of these sizes that are one vector.
+def numbers(values: Sequence[Any]) -> list[Any]:
+    """Numbers of the host; those on a device are read all at once."""
+    tensors = [value.reshape(-1) for value in values if isinstance(value, Tensor)]
+    if not tensors:
+        return list(values)
+    read = iter(
+        torch.cat([tensor.to(tensors[0]) for tensor in tensors]).cpu().double().split([*map(len, tensors)])
+    )
+    return [next(read).numpy() if isinstance(value, Tensor) else value for value in values]
+
+
+# ---------------------------------------------------------------- what ``pfopt.core.update`` computes with
+
+
+def arithmetic(sizes: Sequence[int], *, on_host: bool) -> Arithmetic:
+    """For tensors of these sizes that are one vector.
 
     Args:
         sizes: the number of entries of each tensor.
-        in_place: averages are written where they are; not where a flag on a device may yet refuse them.
+        on_host: whether the controller is: then sums on a CPU are read at once, and averages are written where they
+            are. A flag on a device may yet refuse them.
     """
     if len(sizes) == 1:
-        return ALONE_IN_PLACE if in_place else ALONE
-    lerp = Tensor.lerp_ if in_place else torch.lerp
-    return Arithmetic(partial(_dots, sizes), lerp, _move, partial(_clip, sizes), partial(_spread, sizes))
+        return ALONE_ON_HOST if on_host else ALONE
+    one = ALONE_ON_HOST if on_host else ALONE
+    return Arithmetic(
+        partial(_dots, sizes, on_host), one.lerp, _move, partial(_clip, sizes), partial(_spread, sizes)
+    )
 
 
 def _dot(one: Tensor, other: Tensor) -> Tensor:
@@ -109,19 +129,29 @@ def _dot(one: Tensor, other: Tensor) -> Tensor:
     return product.to(statistics_dtype(product.device))
 
 
-def _dots(sizes: Sequence[int], one: Tensor, other: Tensor) -> Tensor:
+def _dot_on_host(one: Tensor, other: Tensor) -> Any:
+    product = _dot(one, other)
+    return product.item() if product.device.type == "cpu" else product
+
+
+def _dots(sizes: Sequence[int], on_host: bool, one: Tensor, other: Tensor) -> Any:
     """⟨a, b⟩ of each tensor."""
     if one.device.type == "cpu":
         parts = zip(one.split(list(sizes)), other.split(list(sizes)), strict=True)
-        return torch.stack([torch.dot(*pair) for pair in parts]).to(statistics_dtype(one.device))
-    sums = [part.sum() for part in (one * other).split(list(sizes))]
-    return torch.stack(sums).to(statistics_dtype(one.device))
+        products = [torch.dot(*pair) for pair in parts]
+        if on_host:
+            return torch.tensor([product.item() for product in products], dtype=torch.float64)
+    else:
+        products = [part.sum() for part in (one * other).split(list(sizes))]
+    return torch.stack(products).to(statistics_dtype(one.device))
 
 
 def _move(point: Tensor, step: Any, direction: Tensor) -> Tensor:
     """The point x − η d, in one pass."""
     if isinstance(step, Tensor):
         return torch.addcmul(point, step, direction, value=-1)
+    if step > torch.finfo(point.dtype).max:  # which torch refuses as alpha
+        return point - step * direction
     return torch.sub(point, direction, alpha=step)
 
 
@@ -147,7 +177,7 @@ def _clip(sizes: Sequence[int], vector: Tensor, least: Any, most: Any) -> Tensor
 
 
 ALONE = Arithmetic(_dot, torch.lerp, _move, torch.clip)
-ALONE_IN_PLACE = ALONE._replace(lerp=Tensor.lerp_)
+ALONE_ON_HOST = Arithmetic(_dot_on_host, Tensor.lerp_, _move, torch.clip)
 
 
 def _gathered(number: Any) -> Tensor:

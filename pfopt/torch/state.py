@@ -96,15 +96,9 @@ class Memory:
         return Phase(self.controller.state.phase)
 
     @property
-    def like(self) -> Tensor:
-        """Dtype and device of what is measured, shape=()."""
-        return _zero(self.device or torch.device("cpu"))
-
-    def tell(self, measured: Tensor) -> Any:
-        """What was measured, as the controller computes with it."""
-        if self.device is not None:
-            return measured
-        return measured.numpy() if measured.numel() > 1 else np.float64(measured.item())
+    def like(self) -> Tensor | None:
+        """Dtype and device of what is measured, shape=(); None for numbers of the host."""
+        return None if self.device is None else _zero(self.device)
 
     def rho(self, groups: Groups) -> list[float]:
         """The ratio of every group in this run; 1 while it is unknown."""
@@ -151,7 +145,8 @@ class Memory:
         """The controller on the host: one transfer, the only one that a run needs."""
         if self.device is None:
             return on_host(self.controller)
-        flat = torch.cat([tensor.reshape(-1).to(self.like) for tensor in _tensors(self.controller)])
+        like = _zero(self.device)
+        flat = torch.cat([tensor.reshape(-1).to(like) for tensor in _tensors(self.controller)])
         numbers = iter(flat.tolist())
 
         def read(value: Any) -> Any:
@@ -181,7 +176,7 @@ class Memory:
 
     def _write(self, current: Controller) -> None:
         """Write a controller that is on the host to where it computes."""
-        self.controller = current if self.device is None else _placed(current, self.like)
+        self.controller = current if self.device is None else _placed(current, _zero(self.device))
 
 
 def fresh(config: Config, groups: Groups, scopes: int, buffers: list[Tensor], *, based: bool) -> Memory:

@@ -35,12 +35,19 @@ class Work(NamedTuple):
 
     def sums(self, squares: Sequence[Any], power: int) -> Any:
         """Sums over all bundles, shape=(1 + scopes,), see ``Scopes.sums``; as the controller computes with them."""
-        return self.memory.tell(self.scopes.sums(self.bundles, squares, power, self.memory.like))
+        return self.scopes.sums(self.bundles, squares, power, self.memory.like)
 
     def total(self, numbers: Sequence[Any]) -> Any:
         """The plain sum over all bundles, likewise."""
         like = self.memory.like
-        return self.memory.tell(torch.stack([number.sum().to(like) for number in numbers]).sum())
+        if like is None:
+            return sum(np.sum(number) for number in ops.numbers(numbers))
+        return torch.stack([number.sum().to(like) for number in numbers]).sum()
+
+    @property
+    def on_host(self) -> bool:
+        """Whether the controller computes with numbers of the host."""
+        return self.memory.device is None
 
 
 @np.errstate(all="ignore")
@@ -76,8 +83,7 @@ def set_anchor(work: Work, waiting: Flag) -> None:
 
 
 def _measure(work: Work, state: State, loss: Tensor | float | None) -> Measured:
-    like = work.memory.like
-    raw_sq = grad_sq = work.sums([bundle.norms_sq(like) for bundle in work.bundles], 1)
+    raw_sq = grad_sq = work.sums([bundle.norms_sq(on_host=work.on_host) for bundle in work.bundles], 1)
     if any(group["weight_decay"] for group in work.groups):
         grad_sq = work.sums([_decayed_norms_sq(work, bundle) for bundle in work.bundles], 1)
     signal = whole(raw_sq) != 0
@@ -89,16 +95,15 @@ def anchor_sq(work: Work, state: State) -> Any:
     """‖x_0‖², until the initial step size is fixed."""
     if state.has_initial_step is True:
         return 0.0
-    return whole(
-        work.sums([ops.inner(x, x, bundle.sizes) for bundle in work.bundles for x in [bundle.points()]], 1)
-    )
+    points = [(bundle.points(), bundle.sizes) for bundle in work.bundles]
+    return whole(work.sums([ops.inner(x, x, sizes, on_host=work.on_host) for x, sizes in points], 1))
 
 
 def minimised(work: Work, loss: Tensor | float | None) -> Real | None:
     """The loss that is minimised, as the controller computes with it."""
     if loss is None:
         return None
-    if work.memory.device is None:
+    if work.memory.like is None:
         value: Any = float(loss)
     elif isinstance(loss, Tensor):
         value = loss.to(work.memory.like)
@@ -107,16 +112,16 @@ def minimised(work: Work, loss: Tensor | float | None) -> Real | None:
     return -value if work.groups[0]["maximize"] else value
 
 
-def _decayed_norms_sq(work: Work, bundle: Bundle) -> Tensor:
+def _decayed_norms_sq(work: Work, bundle: Bundle) -> Any:
     """‖g‖² of each tensor, weight decay included."""
     group = work.groups[bundle.group]
     if not bundle.directions or not group["weight_decay"]:
-        return bundle.norms_sq(work.memory.like)
-    gradients = [
-        (piece, moves.direction_of(piece, group["weight_decay"], group["maximize"]))
-        for piece in bundle.pieces(bundle.directions)
-    ]
-    return moves.joined([ops.inner(gradient, gradient, piece.sizes) for piece, gradient in gradients])
+        return bundle.norms_sq(on_host=work.on_host)
+    found = []
+    for piece in bundle.pieces(bundle.directions, written=False):
+        gradient = moves.direction_of(piece, group["weight_decay"], group["maximize"])
+        found.append(ops.inner(gradient, gradient, piece.sizes, on_host=work.on_host))
+    return moves.joined(found)
 
 
 # ---------------------------------------------------------------- the move
