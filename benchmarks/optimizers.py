@@ -14,7 +14,7 @@ from pfopt.torch import ParameterFree, ParameterFreeSGD
 
 Make = Callable[[Sequence[Parameter]], Optimizer]
 LONG = 10**6  # gradients of a run whose search is longer than what is timed
-MAIN = 4000  # of one whose main run is
+MAIN = 1000  # of one whose main run is
 SETTLED = 40  # steps of the main run before the timing: the first ones measure more
 
 PLAIN: dict[str, Make] = {
@@ -67,7 +67,10 @@ def quadratic(params: Sequence[Tensor]) -> Callable[[], None]:
     @torch.no_grad()
     def gradient() -> None:
         for param in params:
-            param.grad = 0.1 * param + 1e-3 * torch.randn(1, device=param.device)
+            if param.grad is None:
+                param.grad = torch.empty_like(param)
+            torch.mul(param, 0.1, out=param.grad)
+            param.grad += 1e-3 * torch.randn(1, device=param.device)
 
     return gradient
 

@@ -36,11 +36,11 @@ def seconds(shapes: list[tuple[int, ...]], *, compiled: bool, rounds: int) -> di
     rivals = []
     for name, make in (PLAIN | (MATRICES if all(len(shape) == 2 for shape in shapes) else {})).items():
         params = tensors(shapes)
-        rivals.append(Rival(name, make(params).step, list(params)))
+        rivals.append(Rival(name, make(params).step, list(params), quadratic(params)))
     for name, (make, phase) in (OURS | (COMPILED if compiled else {})).items():
         params = tensors(shapes)
         optimizer = warmed_up(make(params), phase, quadratic(params))
-        rivals.append(Rival(name, optimizer.step, list(params)))
+        rivals.append(Rival(name, optimizer.step, list(params), quadratic(params)))
     steps = min(max(WORK // sum(map(prod, shapes)), 4), 64)
     return medians(rivals, steps, rounds)
 

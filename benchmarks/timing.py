@@ -17,6 +17,7 @@ class Rival(NamedTuple):
     name: str
     step: Callable[[], object]
     params: list[Tensor]  # which it has to move
+    prepare: Callable[[], object] = lambda: None  # before every step, and not timed
 
 
 def medians(rivals: list[Rival], steps: int, rounds: int) -> dict[str, float]:
@@ -29,18 +30,20 @@ def medians(rivals: list[Rival], steps: int, rounds: int) -> dict[str, float]:
     for _ in range(rounds + 1):
         for rival in rivals:
             before = [param.detach().flatten()[:1].clone() for param in rival.params]
-            _wait()
-            start = time.perf_counter()
-            for _ in range(steps):
-                rival.step()
-            _wait()
-            taken[rival.name].append((time.perf_counter() - start) / steps)
-            if all(
-                torch.equal(old, new.detach().flatten()[:1])
-                for old, new in zip(before, rival.params, strict=True)
-            ):
+            taken[rival.name].append(sum(_seconds(rival) for _ in range(steps)) / steps)
+            after = [param.detach().flatten()[:1] for param in rival.params]
+            if all(map(torch.equal, before, after)):
                 raise RuntimeError(f"{rival.name} moved nothing: its time says nothing")
     return {name: statistics.median(each[1:]) for name, each in taken.items()}
+
+
+def _seconds(rival: Rival) -> float:
+    rival.prepare()
+    _wait()
+    start = time.perf_counter()
+    rival.step()
+    _wait()
+    return time.perf_counter() - start
 
 
 def table(header: list[str], rows: list[list[str]]) -> str:

@@ -69,7 +69,8 @@ class Practical:
             "averaging" for SGD, and "linear" around a base, which remembers gradients already; around a base
             "averaging" takes gradients at the iterates.
         scope: over what displacement and gradients are estimated: "global", "group", "tensor", or "auto", the largest
-            step size of the whole, the tensor and, without a base, the single coordinate.
+            step size of the whole, the tensor and the single coordinate. Around a base, which moves all parameters of a
+            group at one rate, "auto" is "global" and "tensor" is refused (in optax "group" too: there are none).
 
     Raises:
         ValueError: an argument is wrong.

@@ -3,6 +3,7 @@
 On the host nothing here has to be waited for. On an accelerator nothing here waits for it.
 """
 
+import warnings
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -17,7 +18,7 @@ from pfopt.core.main_run import Decision
 from pfopt.core.records import Phase, State
 from pfopt.core.step import Measured, Moved
 from pfopt.torch import moves, ops
-from pfopt.torch.bundles import Bundle, flattened
+from pfopt.torch.bundles import Bundle, Piece, flattened
 from pfopt.torch.norms import Scopes
 from pfopt.torch.state import Controller, Memory
 
@@ -145,7 +146,7 @@ def move_in_main_run(work: Work, _: State, decision: Decision) -> Moved:
     grad_sqs, sums = [], []
     for bundle, step_size in zip(work.bundles, step_sizes(work, decision.step_sizes), strict=True):
         group, (device, dtype) = work.groups[bundle.group], bundle.kind
-        flat = flattened(bundle) if group["fused"] else None
+        flat = flattened(bundle) if work.groups[0]["fused"] else None
         for make in [moves.order] if flat is None else [moves.order, moves.traced]:
             if (make, device, dtype) not in orders:
                 orders[make, device, dtype] = make(decision, device, dtype)
@@ -157,17 +158,32 @@ def move_in_main_run(work: Work, _: State, decision: Decision) -> Moved:
             step_size = step_size.to(device, dtype).clamp(min=torch.finfo(dtype).tiny)
         else:
             step_size = max(step_size, torch.finfo(dtype).tiny)
-        if flat is None:
-            grad_sq, measured = moves.in_main_run(bundle, rule, order, step_size)
-        else:
-            traced = orders[moves.traced, device, dtype]
-            grad_sq, measured = moves.compiled_move(flat, rule, traced, step_size)
-            bundle.place(bundle.state["iterate"] if bundle.is_half else bundle.params[0])
-            if order.measured:
-                measured = moves.measure(bundle, rule, order, step_size)
+        found = None
+        if flat is not None:
+            found = _move_compiled(work, bundle, flat, rule, orders[moves.traced, device, dtype], step_size)
+            if found is not None and order.measured:
+                found = found._replace(sums=moves.measure(bundle, rule, order, step_size))
+        grad_sq, measured = found or moves.in_main_run(bundle, rule, order, step_size)
         grad_sqs.append(grad_sq)
         sums.append(measured)
     return _add_up(work, grad_sqs, sums)
+
+
+def _move_compiled(
+    work: Work, bundle: Bundle, piece: Piece, rule: moves.GroupRule, order: moves.Order, step_size: Any
+) -> moves.Result | None:
+    """The same by the compiled kernel; None where there is none: from then on moves are eager."""
+    try:
+        found = moves.compiled_move(piece, rule, order, step_size)
+    except torch._dynamo.exc.TorchDynamoException as error:  # before anything was written
+        reason = str(error).partition("\n")[0]
+        warnings.warn(
+            f"fused=True: torch.compile failed, so that moves are eager from now on: {reason}", stacklevel=12
+        )
+        work.groups[0]["fused"] = False
+        return None
+    bundle.place(bundle.state["iterate"] if bundle.is_half else bundle.params[0])
+    return found
 
 
 def step_sizes(work: Work, steps: Vector) -> list[Any]:

@@ -22,15 +22,17 @@ BaseState = dict[Tensor, dict[str, Any]]
 class ParameterFree(ParameterFreeOptimizer):
     """Any ``torch.optim`` optimizer, with a learning rate that is searched.
 
-    What the base's step makes of a gradient moves the parameters, where in ``ParameterFreeSGD`` the gradient does: in
-    the probes, in the certificate and in the main run. Its state begins anew at every restart from the anchor.
-    Norms and distances are those of the base's own metric, measured by products of directions with gradients.
+    The base steps in place, by its own kernels, at a rate that was decided at the gradient before: in the probes, whose
+    step size is fixed, and in the main run. Its state begins anew at every restart from the anchor. Norms and distances
+    are those of the base's own metric, from products of the gradient with the displacement before and after its step
+    (``pfopt.core.preconditioned``). Beyond the base's own memory it costs the anchor, one copy of the parameters.
 
     Args:
-        base: an optimizer whose step is proportional to its ``lr``, such as ``torch.optim.AdamW(params)``; of its
-            learning rates only the groups' ratio counts. Its weight decay, momentum and ``maximize`` stay its own.
-        total_steps, plan, foreach, fused, buffers: as in ``ParameterFreeSGD``, but no coordinate has a step size of its
-            own: the base has scaled it.
+        base: an optimizer whose step is proportional to its ``lr``, a number or a tensor, such as
+            ``torch.optim.AdamW(params)``; of its learning rates only the groups' ratio counts. Its weight decay,
+            momentum and ``maximize`` stay its own.
+        total_steps, plan, foreach, fused, buffers: as in ``ParameterFreeSGD``, but no coordinate or tensor has a step
+            size of its own: the base has scaled it, and moves all parameters of a group at one rate.
 
     Raises:
         TypeError, ValueError: an argument is wrong; the message names it, what is allowed and what came.
@@ -40,7 +42,9 @@ class ParameterFree(ParameterFreeOptimizer):
         Call ``step()``, ``zero_grad()``, ``state_dict()`` and learning-rate schedulers on this object; the base is
         stepped by it and by nobody else. The main run takes its gradients at the iterates, its steps decay linearly,
         and the last iterate is returned; where the horizon is unknown, the average. Its cap is the step size found, not
-        four times that: a base that averages gradients shows the search less noise than it makes.
+        four times that: a base that averages gradients shows the search less noise than it makes. On an accelerator
+        ``step()`` waits for the device once, since the base takes its rate from the host. In half precision, and at the
+        first gradient of all and of the main run, directions are read off at a rate so large that it costs no digits.
 
     Example:
         >>> import torch, pfopt.torch

@@ -89,6 +89,20 @@ def test_small_tensors_are_not_compiled(monkeypatch: pytest.MonkeyPatch, counter
     assert counter.frame_count == 0
 
 
+def test_a_compiler_that_fails_leaves_the_eager_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With one warning, and the same run."""
+
+    def refuse(*_: Any) -> Any:
+        raise torch._dynamo.exc.InternalTorchDynamoError("no compiler")
+
+    monkeypatch.setattr(moves, "_compiled", lambda: refuse)
+    with pytest.warns(UserWarning, match=r"fused=True: torch\.compile failed.*no compiler") as warned:
+        fused = trained({**RUNS["default"], "fused": True}, torch.float32)
+    assert len(warned) == 1
+    for one, other in zip(fused, trained(RUNS["default"], torch.float32), strict=True):
+        torch.testing.assert_close(one, other)
+
+
 def test_without_a_compiler_the_constructor_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(function: Any) -> Any:
         raise OSError("no compiler")
