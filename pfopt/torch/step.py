@@ -175,7 +175,9 @@ def _move_compiled(
     """The same by the compiled kernel; None where there is none: from then on moves are eager."""
     try:
         found = moves.compiled_move(piece, rule, order, step_size)
-    except torch._dynamo.exc.TorchDynamoException as error:  # before anything was written
+    except Exception as error:
+        if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+            raise  # not the compiler's, which has written nothing
         reason = str(error).partition("\n")[0]
         warnings.warn(
             f"fused=True: torch.compile failed, so that moves are eager from now on: {reason}", stacklevel=12

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch._dynamo.exc import InternalTorchDynamoError
 from torch._dynamo.testing import CompileCounter
 from torch.nn import Parameter
 
@@ -93,12 +94,12 @@ def test_a_compiler_that_fails_leaves_the_eager_path(monkeypatch: pytest.MonkeyP
     """With one warning, and the same run."""
 
     def refuse(*_: Any) -> Any:
-        raise torch._dynamo.exc.InternalTorchDynamoError("no compiler")
+        raise InternalTorchDynamoError("no compiler")
 
     monkeypatch.setattr(moves, "_compiled", lambda: refuse)
     with pytest.warns(UserWarning, match=r"fused=True: torch\.compile failed.*no compiler") as warned:
         fused = trained({**RUNS["default"], "fused": True}, torch.float32)
-    assert len(warned) == 1
+    assert sum("fused=True" in str(each.message) for each in warned) == 1
     for one, other in zip(fused, trained(RUNS["default"], torch.float32), strict=True):
         torch.testing.assert_close(one, other)
 
