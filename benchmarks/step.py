@@ -3,6 +3,7 @@
 Gradients are there already: in training a step comes on top of a forward and a backward pass; see ``training``.
 """
 
+import sys
 from math import prod
 from pathlib import Path
 
@@ -33,21 +34,26 @@ def tensors(shapes: list[tuple[int, ...]]) -> list[Parameter]:
 
 def seconds(shapes: list[tuple[int, ...]], *, compiled: bool, rounds: int) -> dict[str, float]:
     """Of one step of each optimizer."""
+    size = sum(map(prod, shapes))
+    with_muon = DEVICE.type == "cuda" and all(len(shape) == 2 for shape in shapes)  # seconds a step on a CPU
     rivals = []
-    for name, make in (PLAIN | (MATRICES if all(len(shape) == 2 for shape in shapes) else {})).items():
+    for name, make in (PLAIN | (MATRICES if with_muon else {})).items():
         params = tensors(shapes)
         rivals.append(Rival(name, make(params).step, list(params), quadratic(params)))
     for name, (make, phase) in (OURS | (COMPILED if compiled else {})).items():
         params = tensors(shapes)
         optimizer = warmed_up(make(params), phase, quadratic(params))
         rivals.append(Rival(name, optimizer.step, list(params), quadratic(params)))
-    steps = min(max(WORK // sum(map(prod, shapes)), 4), 64)
+    steps = min(max(WORK // size, 4), 64)
     return medians(rivals, steps, rounds)
 
 
 def report(*, compiled: bool, rounds: int) -> str:
     """One column a model: milliseconds of the reference, and the ratios of the others to it."""
-    columns = {name: seconds(shapes, compiled=compiled, rounds=rounds) for name, shapes in MODELS.items()}
+    columns = {}
+    for name, shapes in MODELS.items():
+        columns[name] = seconds(shapes, compiled=compiled, rounds=rounds)
+        print(name, {rival: round(1e3 * each, 3) for rival, each in columns[name].items()}, file=sys.stderr)
     names = list(dict.fromkeys(name for column in columns.values() for name in column))
     rows = [[f"{REFERENCE}, ms", *(f"{1e3 * column[REFERENCE]:.2f}" for column in columns.values())]]
     for name in names[1:]:

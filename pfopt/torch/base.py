@@ -231,7 +231,8 @@ class ParameterFreeOptimizer(Optimizer):
     def _work(self, memory: Memory) -> Work:
         setting, packed, size = self._setting(), self._bundles(), 0
         if setting.by_coordinate:
-            size = sum(param.numel() for bundle in packed for param in bundle.params)
+            params = [param for group in self.param_groups for param in group["params"]]
+            size = sum(param.numel() * (1 + param.is_complex()) for param in params)
         return Work(
             config=setting.config,
             groups=self.param_groups,

@@ -15,10 +15,11 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from pfopt.torch import ops
+from pfopt.torch.shards import Split, local, split_of
 
 FULL = {"cpu": 2**16, "cuda": 2**24}  # entries of a full bundle: what a cache holds; what a call is worth
 LARGE = {"cpu": 2**16, "cuda": 2**20}  # entries of a tensor for which a compiled call is worth while
-PLAIN = (Tensor, Parameter)  # a DTensor is neither joined nor cut, nor compiled for
+PLAIN = (Tensor, Parameter)  # what is joined; a shard of a DTensor is a bundle of its own
 
 StateOf = Callable[[Tensor], dict[str, Tensor]]
 
@@ -42,6 +43,7 @@ class Bundle:
     state: dict[str, Tensor]  # what is remembered, a vector of all of them each; of a single tensor, as it is
     gradients: list[Tensor]  # dense and real; empty where there are none, of any of the tensors
     directions: list[Tensor]  # what moves them: the gradients, or what a base makes of them
+    split: Split | None = None  # over processes; then the parameters are the shards of this one
 
     @property
     def sizes(self) -> list[int]:
@@ -84,7 +86,7 @@ class Bundle:
         points, direction = self.points(), ops.concat(along) if along else None
         full, entries = _by_device(FULL, points), points.numel()
         held = [points, *self.state.values(), *([] if direction is None else [direction])]
-        cuts = len(self.params) == 1 and entries > full and type(self.params[0]) in PLAIN
+        cuts = len(self.params) == 1 and entries > full
         if cuts and all(tensor.is_contiguous() for tensor in held):
             sizes = [min(full, entries - start) for start in range(0, entries, full)]
             for size, point, *values in zip(sizes, *(x.view(-1).split(full) for x in held), strict=True):
@@ -139,7 +141,8 @@ class Layout:
             places.append(place)
             room[key] = places, taken + entries
         self.vectors = [self._vectors(places) for _, places in self.members]
-        self.real = [ops.as_real(param.detach()) for param in self.params]
+        self.real = [ops.as_real(local(param.detach())) for param in self.params]
+        self.splits = list(map(split_of, self.params))
         self.pointers = list(map(_address, self.params))
         self.tensors = [list(state.values()) for state in self.states]
 
@@ -161,7 +164,7 @@ class Layout:
         """The bundles, with the parameters' gradients; those that have none are apart from those that have one."""
         made: list[Bundle] = []
         for (group, places), vectors in zip(self.members, self.vectors, strict=True):
-            given = [self.params[place].grad if gradients else None for place in places]
+            given = [self._gradient(place) if gradients else None for place in places]
             ends, start = list(_runs(given)), 0
             for stop in ends:
                 params, state = [self.real[place] for place in places[start:stop]], vectors
@@ -171,9 +174,14 @@ class Layout:
                     shape = params[0].shape if len(params) == 1 else (entries,)
                     state = {k: v[first : first + entries].view(shape) for k, v in vectors.items()}
                 held = [ops.dense(gradient) for gradient in given[start:stop] if gradient is not None]
-                made.append(Bundle(group, places[start:stop], params, state, held, held))
+                split = self.splits[places[start]]
+                made.append(Bundle(group, places[start:stop], params, state, held, held, split))
                 start = stop
         return made
+
+    def _gradient(self, place: int) -> Tensor | None:
+        gradient = self.params[place].grad
+        return None if gradient is None else local(gradient, self.params[place])
 
     def _held(self, place: int) -> list[Tensor]:
         return [self.params[place], *self.states[place].values()]
@@ -182,7 +190,7 @@ class Layout:
         """What is remembered of these parameters; of several of them as one vector."""
         states = [self.states[place] for place in places]
         if len(places) == 1:
-            return {name: ops.as_real(value) for name, value in states[0].items()}
+            return {name: ops.as_real(local(value)) for name, value in states[0].items()}
         vectors = {}
         for name in states[0]:
             tensors = [state[name] for state in states]

@@ -37,9 +37,7 @@ def store(vector: Tensor, tensors: Sequence[Tensor]) -> None:
 
 def copy(sources: Sequence[Tensor], targets: Sequence[Tensor]) -> None:
     """Write each source into its target."""
-    if len(targets) == 1:
-        targets[0].copy_(sources[0])  # the only way that a DTensor knows
-    elif targets:
+    if targets:
         torch._foreach_copy_(list(targets), list(sources))
 
 
@@ -80,7 +78,7 @@ def norms_sq(tensors: Sequence[Tensor], *, on_host: bool) -> Any:
     """‖x‖² of each tensor, shape=(tensors,), in the dtype of the statistics; on the host where that is asked."""
     dtype = torch.float32 if tensors[0].dtype in HALF else None
     norms = torch._foreach_norm(list(tensors), 2, dtype=dtype)
-    whole = torch.stack([_gathered(norms[0])] if len(norms) == 1 else norms)
+    whole = torch.stack(norms)
     if on_host and whole.device.type == "cpu":
         return np.square(whole.numpy(), dtype=np.float64)
     return whole.to(statistics_dtype(whole.device)).square_()
@@ -122,10 +120,10 @@ def arithmetic(sizes: Sequence[int], *, on_host: bool) -> Arithmetic:
 
 
 def _dot(one: Tensor, other: Tensor) -> Tensor:
-    if type(one) is Tensor and one.is_contiguous() and other.is_contiguous() and one.dtype == other.dtype:
+    if one.is_contiguous() and other.is_contiguous() and one.dtype == other.dtype:
         product = torch.dot(one.view(-1), other.view(-1))  # no pass over memory for the products
     else:
-        product = _gathered((one * other).sum())
+        product = (one * other).sum()
     return product.to(statistics_dtype(product.device))
 
 
@@ -178,8 +176,3 @@ def _clip(sizes: Sequence[int], vector: Tensor, least: Any, most: Any) -> Tensor
 
 ALONE = Arithmetic(_dot, torch.lerp, _move, torch.clip)
 ALONE_ON_HOST = Arithmetic(_dot_on_host, Tensor.lerp_, _move, torch.clip)
-
-
-def _gathered(number: Any) -> Tensor:
-    """The number over all shards, where the tensor was a DTensor."""
-    return number.full_tensor() if hasattr(number, "full_tensor") else number

@@ -17,7 +17,7 @@ from pfopt.core.config import Config
 from pfopt.core.main_run import Decision
 from pfopt.core.records import Phase, State
 from pfopt.core.step import Measured, Moved
-from pfopt.torch import moves, ops
+from pfopt.torch import moves, ops, shards
 from pfopt.torch.bundles import Bundle, Piece, flattened
 from pfopt.torch.norms import Scopes
 from pfopt.torch.state import Controller, Memory
@@ -41,6 +41,7 @@ class Work(NamedTuple):
     def total(self, numbers: Sequence[Any]) -> Any:
         """The plain sum over all bundles, likewise."""
         like = self.memory.like
+        numbers = shards.summed([bundle.split for bundle in self.bundles], numbers)
         if like is None:
             return sum(np.sum(number) for number in ops.numbers(numbers))
         return torch.stack([number.sum().to(like) for number in numbers]).sum()
