@@ -61,9 +61,10 @@ def take_gradient(work: Work, base: Optimizer, loss: Tensor | float | None) -> b
     assert old.metric is not None
     if not old.state.has_initial_step:
         set_anchor(work, True)
-    value, ahead = minimised(work, loss), [_ahead(work, bundle, base) for bundle in work.bundles]
+    value = minimised(work, loss)
+    (ahead,) = work.over_shards([_ahead(work, bundle, base) for bundle in work.bundles])
     finite = isfinite(work.total(ahead)) and (value is None or isfinite(value))
-    signal = old.state.has_initial_step or work.total([b.norms_sq(on_host=True) for b in work.bundles]) != 0
+    signal = old.state.has_initial_step or _has_signal(work)
     goes_on = not (old.run.frozen and old.state.has_initial_step) and old.run.step < old.state.run_length
 
     known = step.known_step_sizes(work.config, old.state, old.run)
@@ -96,6 +97,11 @@ def take_gradient(work: Work, base: Optimizer, loss: Tensor | float | None) -> b
     memory.keep(Controller(state, run, metric, whole(decision.step_sizes)))
     memory.due -= 1
     return bool(decision.restart)
+
+
+def _has_signal(work: Work) -> bool:
+    (squares,) = work.over_shards([bundle.norms_sq(on_host=True) for bundle in work.bundles])
+    return bool(work.total(squares) != 0)
 
 
 def _ahead(work: Work, bundle: Bundle, base: Optimizer) -> Any:
@@ -145,17 +151,21 @@ def _step_base(work: Work, base: Optimizer, ahead: list[Any], known: Vector | No
             for old, param in zip(olds, bundle.params, strict=True)
         ]
         ops.copy(olds, bundle.params)
-    inner, direction_sq = [], []
-    for bundle, rate, first in zip(work.bundles, per_bundle, ahead, strict=True):
+    told, direction_sq = [], []
+    for bundle in work.bundles:
         if not bundle.gradients:
-            products = 0.0, 0.0
+            told.append(0.0)
         elif bundle.group in held:
-            products = _inner(bundle, base), bundle.norms_sq(on_host=True).sum()
+            told.append(_inner(bundle, base))
         else:
             bundle.directions = []
-            products = ((_ahead(work, bundle, base) - first) / rate if rate > 0 else 0.0), 0.0
-        inner.append(products[0])
-        direction_sq.append(products[1])
+            told.append(_ahead(work, bundle, base))
+        direction_sq.append(bundle.norms_sq(on_host=True).sum() if bundle.directions else 0.0)
+    told, direction_sq = work.over_shards(told, direction_sq)
+    inner = [
+        each if bundle.group in held or not bundle.gradients else (each - first) / rate if rate > 0 else 0.0
+        for bundle, each, first, rate in zip(work.bundles, told, ahead, per_bundle, strict=True)
+    ]
     return Products(ahead, inner, direction_sq)
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from pfopt.core.arrays import whole
-from pfopt.torch import ops, shards
+from pfopt.torch import ops
 from pfopt.torch.bundles import Bundle
 
 
@@ -35,12 +35,11 @@ class Scopes(NamedTuple):
 
         Args:
             bundles: of all parameters.
-            squares: plain ones, of the tensors of each bundle, shape=(tensors,) or ().
+            squares: plain ones, of the tensors of each bundle and over all shards, shape=(tensors,) or ().
             power: of rho: 1 for gradients, −1 for displacements. A group with rho = 0 does not count.
             like: dtype and device of the sums; None for numbers of the host, a single one where there are no scopes.
         """
         weights = [rho**power if rho > 0 else 0.0 for rho in self.rho]
-        squares = shards.summed([bundle.split for bundle in bundles], squares)
         if like is None:
             squares = ops.numbers(squares)
         weighted = [

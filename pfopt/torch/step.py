@@ -34,6 +34,12 @@ class Work(NamedTuple):
     buffers: list[Tensor]  # the caller's
     size: int  # coordinates of all parameters together; 0 where none has a step of its own
 
+    def over_shards(self, *columns: Sequence[Any]) -> list[list[Any]]:
+        """Columns of what each bundle has summed here, over all shards: one reduction for all of them."""
+        count, splits = len(self.bundles), [bundle.split for bundle in self.bundles] * len(columns)
+        flat = shards.summed(splits, [value for column in columns for value in column])
+        return [flat[start : start + count] for start in range(0, len(flat), count)]
+
     def sums(self, squares: Sequence[Any], power: int) -> Any:
         """Sums over all bundles, shape=(1 + scopes,), see ``Scopes.sums``; as the controller computes with them."""
         return self.scopes.sums(self.bundles, squares, power, self.memory.like)
@@ -41,7 +47,6 @@ class Work(NamedTuple):
     def total(self, numbers: Sequence[Any]) -> Any:
         """The plain sum over all bundles, likewise."""
         like = self.memory.like
-        numbers = shards.summed([bundle.split for bundle in self.bundles], numbers)
         if like is None:
             return sum(np.sum(number) for number in ops.numbers(numbers))
         return torch.stack([number.sum().to(like) for number in numbers]).sum()
@@ -85,9 +90,11 @@ def set_anchor(work: Work, waiting: Flag) -> None:
 
 
 def _measure(work: Work, state: State, loss: Tensor | float | None) -> Measured:
-    raw_sq = grad_sq = work.sums([bundle.norms_sq(on_host=work.on_host) for bundle in work.bundles], 1)
+    columns = [[bundle.norms_sq(on_host=work.on_host) for bundle in work.bundles]]
     if any(group["weight_decay"] for group in work.groups):
-        grad_sq = work.sums([_decayed_norms_sq(work, bundle) for bundle in work.bundles], 1)
+        columns.append([_decayed_norms_sq(work, bundle) for bundle in work.bundles])
+    sums = [work.sums(column, 1) for column in work.over_shards(*columns)]
+    raw_sq, grad_sq = sums[0], sums[-1]
     signal = whole(raw_sq) != 0
     signal = signal if isinstance(signal, Tensor) else bool(signal)
     return Measured(grad_sq, minimised(work, loss), signal, anchor_sq(work, state))
@@ -98,7 +105,8 @@ def anchor_sq(work: Work, state: State) -> Any:
     if state.has_initial_step is True:
         return 0.0
     points = [(bundle.points(), bundle.sizes) for bundle in work.bundles]
-    return whole(work.sums([ops.inner(x, x, sizes, on_host=work.on_host) for x, sizes in points], 1))
+    (squares,) = work.over_shards([ops.inner(x, x, sizes, on_host=work.on_host) for x, sizes in points])
+    return whole(work.sums(squares, 1))
 
 
 def minimised(work: Work, loss: Tensor | float | None) -> Real | None:
@@ -138,6 +146,7 @@ def move_in_probe(work: Work, state: State, decision: Decision) -> Moved:
         distances.append(
             moves.in_probe(bundle, group, work.config, decision, step_size * rho, full_step * rho)
         )
+    (distances,) = work.over_shards(distances)
     return Moved(work.sums(distances, -1))
 
 
@@ -195,14 +204,12 @@ def step_sizes(work: Work, steps: Vector) -> list[Any]:
 
 
 def _add_up(work: Work, grad_sqs: Sequence[Any], sums: Sequence[Any]) -> Moved:
-    """What all bundles measured together."""
-    grad_sq = None if grad_sqs[0] is None else work.sums(grad_sqs, 1)
+    """What all bundles measured together; in ``sums`` the distance and, where coordinates have steps, two more."""
+    columns = [grad_sqs, *zip(*[each or () for each in sums], strict=True)]
+    measured = [column for column in columns if column[0] is not None]
+    found = iter(work.over_shards(*measured) if measured else [])
+    grad_sq = None if grad_sqs[0] is None else work.sums(next(found), 1)
     if sums[0] is None:
         return Moved(None, grad_sq)
-    distance_sq = work.sums([each.distance_sq for each in sums], -1)
-    if sums[0].displacement_sq is None:
-        return Moved(distance_sq, grad_sq)
-    displacement_sq = work.total([each.displacement_sq for each in sums])
-    return Moved(
-        distance_sq, grad_sq, displacement_sq, work.total([each.displacement_product for each in sums])
-    )
+    distance_sq = work.sums(next(found), -1)
+    return Moved(distance_sq, grad_sq, *map(work.total, found))

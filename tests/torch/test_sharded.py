@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import Shard, distribute_tensor
+from torch.distributed.tensor.debug import CommDebugMode
 from torch.multiprocessing.spawn import spawn
 from torch.nn import Parameter
 
@@ -52,6 +53,25 @@ def trained(
     return [param.detach() for param in params]
 
 
+def reductions(place: Any, adam: bool = False) -> int:
+    """The most collective operations of a step, but for the last one of a run."""
+    params = [Parameter(place(torch.ones(shape))) for shape in SHAPES]
+    if adam:
+        optimizer: ParameterFreeOptimizer = ParameterFree(torch.optim.Adam(params), 200)
+    else:
+        optimizer = ParameterFreeSGD(params, 200)
+    most = 0
+    for step in range(150):
+        for param in params:
+            param.grad = param.detach() - 1.5 + 0.1 * (step % 3)
+        probes, phase = len(optimizer.history()), optimizer.status().phase
+        with CommDebugMode() as communication:
+            optimizer.step()
+        if step and (len(optimizer.history()), optimizer.status().phase) == (probes, phase):
+            most = max(most, communication.get_total_counts())
+    return most
+
+
 def network(mesh: Any = None, rows: slice = slice(None)) -> tuple[nn.Module, ParameterFreeSGD]:
     """A network trained on some rows; with a mesh, as ``fully_shard`` splits it."""
     torch.manual_seed(0)
@@ -80,6 +100,9 @@ def work(rank: int, folder: str) -> None:
         found = [param.full_tensor() for param in trained(place, **kwargs)]  # type: ignore[attr-defined]
         if rank == 0:
             torch.save(found, Path(folder) / f"{name}.pt")
+    counts = {name: reductions(place, **RUNS[name]) for name in ("default", "around Adam")}
+    if rank == 0:
+        torch.save(counts, Path(folder) / "reductions.pt")
     model, optimizer = network(mesh, slice(rank, None, PROCESSES))
     found = [param.full_tensor() for param in model.parameters()]  # type: ignore[attr-defined]
     if rank == 0:
@@ -109,3 +132,8 @@ def test_a_network_under_fully_shard_trains_as_on_one_process(folder: Path) -> N
         torch.testing.assert_close(one, other.detach())
     assert status[:4] == list(optimizer.status())[:4]
     assert status[4:7] == pytest.approx(list(optimizer.status())[4:7])
+
+
+def test_a_step_is_two_small_reductions(folder: Path) -> None:
+    """One before the decision and one after the move; around a base, a third where a direction is read off."""
+    assert torch.load(folder / "reductions.pt") == {"default": 2, "around Adam": 3}
