@@ -75,11 +75,17 @@ def applied(changes: Iterable[Change]) -> Iterator[None]:
         yield
 
 
+COORDINATE_ARGUMENTS: tuple[str, ...] = ("square_weight", "sum_growth", "initial_distance_sq", "run", "decay")
+
+
 def _coordinate_rule(other: Callable[[dict[str, Any]], dict[str, Any]]) -> Function:
     """The rule of all coordinates, made of what ``other`` puts in place of some of its named arguments."""
-    return Function(
-        step_size, "coordinate_rule", lambda own, *args, **named: own(*args, **{**named, **other(named)})
-    )
+
+    def patched(own: Callable[..., Any], constants: Any, *given: Any) -> Any:
+        named = dict(zip(COORDINATE_ARGUMENTS, given, strict=True))
+        return own(constants, *{**named, **other(named)}.values())
+
+    return Function(step_size, "coordinate_rule", patched)
 
 
 def _run_with(**fields: float) -> Function:

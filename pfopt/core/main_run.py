@@ -82,7 +82,7 @@ def take_gradient(
         loss: the loss at this point, or None.
         counts: False for what spends nothing, exact zeros before the first other gradient.
     """
-    constants = config.constants
+    constants, gamma = config.constants, config.constants.average_gamma
     fault = faults.examine(run, grad_sq, loss, counts, constants.burst)  # 1
     before, n = age(run), age(run) + 1
     moments = averaging.add_gradient(constants, run, grad_sq, fault.taken, n)  # 2
@@ -96,31 +96,28 @@ def take_gradient(
     tracks, tracked = step_size.tracking(constants, distance_sq, sum_sq)  # 4
     cap = step_size.cap(state) * quartered
     bound = step_size.bound(constants, tracks, constants.memory * forgotten, cap, before, state.probe_length)
-    step_sizes = minimum(tracked, bound)
 
     decayed = averaging.linear_decay(before, state.run_length - run.restart_step)  # 6
-    at_kink = run.at_kink & state.noise_known & (moments.latest_grad_sq > state.noise_sq)
+    latest = moments.latest_grad_sq
+    at_kink = run.at_kink & state.noise_known & (latest > state.noise_sq)
     kink_decay = where(at_kink, decayed, ones_like(decayed))
     decay = decayed if config.decays else kink_decay
 
-    gamma, latest = constants.average_gamma, moments.latest_grad_sq  # 8
-    weight = averaging.unnormalised_weight(whole(distance_sq), latest, kink_decay, n, gamma)
+    weight = averaging.unnormalised_weight(whole(distance_sq), latest, kink_decay, n, gamma)  # 8
     weight_sum = where(fault.taken, run.weight_sum + weight, run.weight_sum)
     share = averaging.share_of_newest(weight, weight_sum, n, gamma) * fault.taken
 
-    in_a_row = fault.nonfinite_in_a_row
     following = run._replace(
-        **moments._asdict(),
-        step=run.step + counts,
-        nonfinite_in_a_row=in_a_row,
-        at_kink=at_kink,
-        weight_sum=weight_sum,
+        **moments._asdict(), step=run.step + counts, at_kink=at_kink, weight_sum=weight_sum
     )
-    step_sizes = decay * step_sizes
+    following = following._replace(nonfinite_in_a_row=fault.nonfinite_in_a_row)
+    step_sizes = decay * minimum(tracked, bound)
     if config.lags:
-        following = following._replace(next_step_sizes=where(fault.taken, step_sizes, run.next_step_sizes))
-        step_sizes = where(whole(run.next_step_sizes) > 0, run.next_step_sizes, step_sizes)
+        following, step_sizes = _lagged(following, step_sizes, fault.taken)
     following = faults.restarted(following, fault.restart)
+    square_weight = mean_weight(constants.mean_gamma, n) * fault.taken  # 5
+    growth = n * at_least(constants.memory * whole(forgotten), 1.0)
+    rule = step_size.coordinate_rule(constants, square_weight, growth, whole(initial_sq), following, decay)
     decision = Decision(
         taken=fault.taken,
         restart=fault.restart,
@@ -130,14 +127,7 @@ def take_gradient(
         average_weight=where(fault.restart, ones_like(share), share),
         beta=_beta(config, state, run),
         next_beta=_beta(config, state, following),
-        coordinate_rule=step_size.coordinate_rule(
-            constants,
-            square_weight=mean_weight(constants.mean_gamma, n) * fault.taken,
-            sum_growth=n * at_least(constants.memory * whole(forgotten), 1.0),
-            initial_distance_sq=whole(initial_sq),
-            run=following,
-            decay=decay,
-        ),
+        coordinate_rule=rule,
     )
     return following, decision
 
@@ -160,6 +150,13 @@ def record(run: Run, decision: Decision, grad_sq: Vector, metric_sq: Vector) -> 
     change = metric_sq - grad_sq
     change = where(isfinite(metric_sq) & (weight > 0), change, zeros_like(change))
     return run._replace(mean_grad_sq=run.mean_grad_sq + weight * change)
+
+
+def _lagged(run: Run, step_sizes: Vector, taken: Flag) -> tuple[Run, Vector]:
+    """The run with these step sizes for the next move, and those that it had for this one, if there were any."""
+    known = run.next_step_sizes
+    run = run._replace(next_step_sizes=where(taken, step_sizes, known))
+    return run, where(whole(known) > 0, known, step_sizes)
 
 
 def _is_measured(constants: Constants, before: Real) -> Flag:

@@ -86,7 +86,6 @@ def bound(
 
 def coordinate_rule(
     constants: Constants,
-    *,
     square_weight: Real,
     sum_growth: Real,
     initial_distance_sq: Real,

@@ -34,9 +34,6 @@ Groups = list[dict[str, Any]]
 PLANS: dict[str, type[Plan]] = {"practical": Practical, "certified": Certified}
 
 
-# ---------------------------------------------------------------- what the caller chose
-
-
 class Setting(NamedTuple):
     """What the caller chose."""
 
@@ -250,7 +247,7 @@ def _with_vectors(current: Controller, function: Callable[[Vector], Vector]) -> 
     state, metric = current.state, current.metric
     return current._replace(
         state=state._replace(bracket=changed(state.bracket, "lo_distance_sq")),
-        run=changed(current.run, "grad_sq_sum", "mean_grad_sq", "distance_sq"),
+        run=changed(current.run, "grad_sq_sum", "mean_grad_sq", "distance_sq", "next_step_sizes"),
         metric=None if metric is None else changed(metric, "displacement_sq"),
     )
 
