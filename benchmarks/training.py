@@ -3,6 +3,7 @@
 Networks as people train them, small enough for two cores; random data.
 """
 
+import sys
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -12,11 +13,12 @@ from torch.nn import Parameter
 from torch.nn import functional as F
 from torch.optim import SGD, AdamW, Optimizer
 
-from benchmarks.optimizers import MAIN, warmed_up
+from benchmarks.optimizers import warmed_up
 from benchmarks.timing import DEVICE, Rival, medians, table
 from pfopt.torch import ParameterFree, ParameterFreeSGD
 
 REFERENCE = "AdamW"
+MAIN = 320  # gradients of a run whose main run is timed
 RIVALS: dict[str, Callable[[list[Parameter]], Optimizer]] = {
     REFERENCE: lambda params: AdamW(params),
     "SGD, momentum": lambda params: SGD(params, 1e-3, momentum=0.9),
@@ -153,6 +155,7 @@ def report(*, rounds: int) -> str:
     for name, make in NETWORKS.items():
         torch.manual_seed(0)
         columns[name] = medians([rival(each, make()) for each in RIVALS], 8, rounds)
+        print(name, {each: round(1e3 * took, 3) for each, took in columns[name].items()}, file=sys.stderr)
     rows = [[f"{REFERENCE}, ms", *(f"{1e3 * column[REFERENCE]:.1f}" for column in columns.values())]]
     rows += [
         [name, *(f"{column[name] / column[REFERENCE]:.2f}" for column in columns.values())]
