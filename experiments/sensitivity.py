@@ -49,6 +49,8 @@ TRADES = {
     "last_beta": "gradients near the returned point, for curved valleys, against speed at the end",
     "rise": "the same: how long before the end",
     "average_gamma": "forgetting early iterates against the variance of the average",
+    "measured_first": "passes over memory against knowing how far the first steps lead",
+    "measured_every": "the same later on",
     "cap": "speed against overshooting in the first steps",
     "head_start": "speed where the search saw mostly noise, against overshooting",
     "alpha": "certifying through noise against certifying by accident",
@@ -93,6 +95,8 @@ def variants() -> dict[str, Any]:
         **_constant("last_beta", 0.8, 0.95),
         **_constant("rise"),
         **_constant("average_gamma"),
+        **_constant("measured_first", 16, 64),
+        **_constant("measured_every", 8, 32),
         **_constant("cap", 1, 3),
         **_constant("head_start"),
         **_constant("alpha", 1.25, 2.0),  # what counts is alpha - 1

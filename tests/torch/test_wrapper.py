@@ -275,3 +275,30 @@ def test_step_hooks_are_called_once() -> None:
     opt.register_step_post_hook(lambda *_: calls.append(1))
     train(net, opt, 0, 3)
     assert len(calls) == 3
+
+
+def test_a_learning_rate_that_is_a_tensor_is_written_and_put_back() -> None:
+    runs = []
+    for rate in (0.3, torch.tensor(0.3)):
+        net = model(torch.float64)
+        base = torch.optim.Adam(net.parameters(), lr=rate, foreach=False)
+        opt = ParameterFree(base, 100)
+        train(net, opt, last=100)
+        runs.append([param.detach() for param in net.parameters()])
+        assert float(base.param_groups[0]["lr"]) == pytest.approx(0.3)
+    assert isinstance(base.param_groups[0]["lr"], Tensor)
+    for one, other in zip(*runs, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
+
+
+def test_the_base_steps_in_place_and_nothing_is_cloned() -> None:
+    """But where the step size hangs on the gradient itself, at the first one of all and of the main run."""
+    net = model()
+    opt = ParameterFree(torch.optim.SGD(net.parameters(), lr=1.0), 200)
+    rates: list[float] = []
+    opt.base.register_step_pre_hook(lambda base, *_: rates.append(base.param_groups[0]["lr"]))
+    train(net, opt, last=200)
+    read_off = [step for step, rate in enumerate(rates) if rate >= 2.0**20]
+    assert len(read_off) == 2
+    assert read_off[0] == 0
+    assert len(rates) > 150  # in a probe that diverged it waits
