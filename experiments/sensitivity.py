@@ -149,14 +149,14 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame({"geometric_mean": mean, "best": ratios.min(), "worst": ratios.max()}).round(3)
 
 
-def page(table: pd.DataFrame) -> str:
-    """The table of constants for people, in Markdown."""
+def page(table: pd.DataFrame, tasks: str) -> str:
+    """The table of constants for people, in Markdown; ``tasks`` are named in it."""
     lines = [
         "# The constants of the practical plan",
         "",
         "Written by `python -m experiments.sensitivity`: suboptimality with one constant at another value over that",
-        "with the defaults, geometric mean over convex tasks and, in brackets, the worst task; batches of 16, then",
-        "exact gradients, 1000 of them. Single tasks vary by rounding alone where gradients are exact.",
+        f"with the defaults, geometric mean over {tasks} and, in brackets, the worst task; batches of 16, then exact",
+        "gradients, 1000 of them. Single tasks vary by rounding alone where gradients are exact.",
         "",
         "| constant | value | what it trades | at | batches of 16 | exact gradients |",
         "|---|---:|---|---:|---:|---:|",
@@ -201,7 +201,7 @@ def main() -> None:
     table = summary(pd.DataFrame(rows))
     write_text(args.output, table.to_csv())
     if args.output == OUTPUT:
-        write_text(DOCS, page(table))
+        write_text(DOCS, page(table, ", ".join(names)))
     console.print(table.to_string(), markup=False)
 
 
