@@ -195,10 +195,8 @@ class _Driver:
         if self.gradients == 1 and not grad.any():
             raise _ZeroGradientError
         grad_sq = _sum_sq(grad)
-        if not np.isfinite(
-            np.square(np.max(np.abs(grad)))
-        ):  # in the dtype of the array, where g_i² is a number
-            grad_sq = np.float64(np.inf)
+        if grad.itemsize < 8 and not np.isfinite(np.square(np.max(np.abs(grad)))):
+            grad_sq = np.float64(np.inf)  # g_i² is kept in the dtype of the array
         measured = Measured(grad_sq, loss, signal=True, anchor_sq=self.anchor_sq)
         return grad, measured
 

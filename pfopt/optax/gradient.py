@@ -21,9 +21,8 @@ class Gradient(NamedTuple):
     points: Leaves  # where they are
     gradients: Leaves
     directions: Leaves  # what the base made of the gradients; without one these, or these with weight decay
-    next_base: Callable[
-        [jax.Array], Any
-    ]  # the base's state after it, by whether it is taken; None without one
+    # the base's state after it, by whether it is taken; None without one
+    next_base: Callable[[jax.Array], Any]
     loss: jax.Array | None
 
 

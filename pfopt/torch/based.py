@@ -34,7 +34,6 @@ from pfopt.torch.step import (
     move_in_main_run,
     move_in_probe,
     set_anchor,
-    step_sizes,
 )
 
 UNIT = {torch.float16: 1.0}  # learning rate at which a direction is read off; float16 ends at 65504
@@ -117,8 +116,7 @@ def _ahead(work: Work, bundle: Bundle, base: Optimizer) -> Any:
         else:
             back = piece.state["anchor"] - piece.points
         found.append(ops.inner(piece.direction.to(back.dtype), back, (0,), on_host=True))
-    total = moves.joined(found)
-    return -total if base.param_groups[bundle.group].get("maximize") else total
+    return _minimised(base, bundle, moves.joined(found))
 
 
 # ---------------------------------------------------------------- the step of the base
@@ -191,14 +189,19 @@ def _inner(bundle: Bundle, base: Optimizer) -> Any:
     """⟨g, d⟩ with directions that were read off."""
     pairs = zip(bundle.gradients, bundle.directions, strict=True)
     total = sum(ops.inner(one.to(other.dtype), other, (0,), on_host=True) for one, other in pairs)
-    return -total if base.param_groups[bundle.group].get("maximize") else total
+    return _minimised(base, bundle, total)
+
+
+def _minimised(base: Optimizer, bundle: Bundle, product: Any) -> Any:
+    """A product with the gradient of what is minimised, which is −g where the base maximises."""
+    return -product if base.param_groups[bundle.group].get("maximize") else product
 
 
 def _rates(work: Work, state: State, steps: Vector) -> list[float]:
     """The learning rate of each bundle."""
     if state.phase == Phase.SEARCH:
         return [float(whole(steps)) * work.scopes.rho[bundle.group] for bundle in work.bundles]
-    pairs = zip(step_sizes(work, steps), work.bundles, strict=True)
+    pairs = zip(work.step_sizes(steps), work.bundles, strict=True)
     return [float(step_size) * work.groups[bundle.group]["lr"] for step_size, bundle in pairs]
 
 

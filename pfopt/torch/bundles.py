@@ -64,10 +64,7 @@ class Bundle:
         """Where the parameters are, as one vector, to be read; a single tensor is the parameter itself."""
         if not self.is_half:
             return ops.concat(self.params)
-        point, param = (
-            self.state["iterate"],
-            ops.concat(self.params),
-        )  # others may have changed the parameter since
+        point, param = self.state["iterate"], ops.concat(self.params)  # which others may have changed since
         return torch.where(point.to(param.dtype) == param, point, param.float(), out=point)
 
     def place(self, points: Tensor) -> None:
@@ -106,10 +103,6 @@ class Bundle:
         if self.directions:
             return ops.norms_sq(self.directions, on_host=on_host)
         return torch.zeros(len(self.params), dtype=torch.float32, device=self.params[0].device)
-
-    def slot(self, name: str) -> Tensor:
-        """What is kept under a name."""
-        return self.state[name]
 
 
 class Layout:

@@ -149,19 +149,14 @@ def move_piece(
     """
     points, state, rule, decision = piece.points, piece.state, group.rule, order.decision
     average = state["average"] if group.averages else None
-    iterate, velocity = (
-        points,
-        state["momentum_buffer"] if rule.momentum and piece.direction is not None else None,
-    )
-    if average is not None and group.interpolates:
-        iterate = torch.lerp(points, average, decision.beta / (decision.beta - 1))
+    has_velocity = bool(rule.momentum) and piece.direction is not None
     block = Block(
-        iterate=iterate,
+        iterate=_iterate(piece, group, decision.beta),
         anchor=state["anchor"],
         gradient=direction_of(piece, group.weight_decay, group.maximize, taken=decision.taken),
         average=average,
         mean_square=state["mean_square"] if rule.size else None,
-        velocity=velocity,
+        velocity=state["momentum_buffer"] if has_velocity else None,
     )
     if decision.coordinate_rule is not None and piece.direction is None:  # it keeps its mean square
         decision = decision._replace(coordinate_rule=decision.coordinate_rule._replace(square_weight=0.0))
@@ -184,15 +179,20 @@ def move_piece(
 def measure(bundle: Bundle, group: GroupRule, order: Order, step_size: Any) -> Sums:
     """The displacements of a bundle that a compiled move has moved; arguments as of ``in_main_run``, on the host."""
     found, decision = [], order.decision
-    for piece in bundle.pieces(bundle.directions):
-        points, average = piece.points, piece.state["average"] if group.interpolates else None
-        if average is not None:
-            points = torch.lerp(points, average, decision.next_beta / (decision.next_beta - 1))
+    for piece in bundle.pieces([], written=False):
+        iterate = _iterate(piece, group, decision.next_beta)
         mean_square = piece.state["mean_square"] if group.rule.size else None
-        block = Block(points, piece.state["anchor"], points, mean_square=mean_square)
+        block = Block(iterate, piece.state["anchor"], iterate, mean_square=mean_square)
         arithmetic = ops.arithmetic(piece.sizes, on_host=not isinstance(order.changed, Tensor))
         found.append(update.measure_block(block, group.rule, decision, step_size, arithmetic))
     return _sums(found)
+
+
+def _iterate(piece: Piece, group: GroupRule, beta: Real) -> Tensor:
+    """The iterate z of a piece that is at y = z + beta (x̄ − z)."""
+    if not (group.averages and group.interpolates):
+        return piece.points
+    return torch.lerp(piece.points, piece.state["average"], beta / (beta - 1))
 
 
 def compiled_move(piece: Piece, group: GroupRule, order: Order, step_size: Any) -> Result:

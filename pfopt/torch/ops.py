@@ -111,12 +111,11 @@ def arithmetic(sizes: Sequence[int], *, on_host: bool) -> Arithmetic:
         on_host: whether the controller is: then sums on a CPU are read at once, and averages are written where they
             are. A flag on a device may yet refuse them.
     """
-    if len(sizes) == 1:
-        return ALONE_ON_HOST if on_host else ALONE
     one = ALONE_ON_HOST if on_host else ALONE
-    return Arithmetic(
-        partial(_dots, sizes, on_host), one.lerp, _move, partial(_clip, sizes), partial(_spread, sizes)
-    )
+    if len(sizes) == 1:
+        return one
+    dots, clip, spread = partial(_dots, sizes, on_host), partial(_clip, sizes), partial(_spread, sizes)
+    return one._replace(dot=dots, clip=clip, spread=spread)
 
 
 def _dot(one: Tensor, other: Tensor) -> Tensor:

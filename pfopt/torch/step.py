@@ -51,6 +51,10 @@ class Work(NamedTuple):
             return sum(np.sum(number) for number in ops.numbers(numbers))
         return torch.stack([number.sum().to(like) for number in numbers]).sum()
 
+    def step_sizes(self, steps: Vector) -> list[Any]:
+        """The step sizes that move each bundle, see ``Scopes.step_sizes``."""
+        return self.scopes.step_sizes(steps, self.bundles)
+
     @property
     def on_host(self) -> bool:
         """Whether the controller computes with numbers of the host."""
@@ -58,12 +62,8 @@ class Work(NamedTuple):
 
 
 @np.errstate(all="ignore")
-def take_gradient(work: Work, loss: Tensor | float | None) -> Flag:
-    """Take one gradient; the end of the run is for ``transition`` to see.
-
-    Returns:
-        Whether the main run goes back to the anchor.
-    """
+def take_gradient(work: Work, loss: Tensor | float | None) -> None:
+    """Take one gradient; the end of the run is for ``transition`` to see."""
     memory, old = work.memory, work.memory.controller
     if old.state.has_initial_step is not True:
         set_anchor(work, negated(old.state.has_initial_step))
@@ -75,7 +75,6 @@ def take_gradient(work: Work, loss: Tensor | float | None) -> Flag:
     run, _ = step.record(run, decision, measured, moved)
     memory.keep(Controller(state, run, None, whole(decision.step_sizes)))
     memory.due -= 1
-    return decision.restart
 
 
 def set_anchor(work: Work, waiting: Flag) -> None:
@@ -154,7 +153,7 @@ def move_in_main_run(work: Work, _: State, decision: Decision) -> Moved:
     """Move all bundles in the main run."""
     orders: dict[Any, moves.Order] = {}
     grad_sqs, sums = [], []
-    for bundle, step_size in zip(work.bundles, step_sizes(work, decision.step_sizes), strict=True):
+    for bundle, step_size in zip(work.bundles, work.step_sizes(decision.step_sizes), strict=True):
         group, (device, dtype) = work.groups[bundle.group], bundle.kind
         flat = flattened(bundle) if work.groups[0]["fused"] else None
         for make in [moves.order] if flat is None else [moves.order, moves.traced]:
@@ -196,11 +195,6 @@ def _move_compiled(
         return None
     bundle.place(bundle.state["iterate"] if bundle.is_half else bundle.params[0])
     return found
-
-
-def step_sizes(work: Work, steps: Vector) -> list[Any]:
-    """The step sizes that move each bundle, see ``Scopes.step_sizes``."""
-    return work.scopes.step_sizes(steps, work.bundles)
 
 
 def _add_up(work: Work, grad_sqs: Sequence[Any], sums: Sequence[Any]) -> Moved:
