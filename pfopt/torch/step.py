@@ -118,7 +118,14 @@ def minimised(work: Work, loss: Tensor | float | None) -> Real | None:
         value = loss.to(work.memory.like)
     else:
         value = work.memory.like.new_full((), loss)
-    return -value if work.groups[0]["maximize"] else value
+    value = -value if work.groups[0]["maximize"] else value
+    splits = [bundle.split for bundle in work.bundles if bundle.split is not None]
+    if not splits:
+        return value
+    (everywhere,) = shards.summed(
+        splits[:1], [value]
+    )  # finite where every process's own loss is: all decide the same
+    return value + 0 * (float(everywhere) if work.memory.like is None else everywhere.reshape(()).to(value))
 
 
 def _decayed_norms_sq(work: Work, bundle: Bundle) -> Any:
