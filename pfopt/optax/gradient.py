@@ -30,6 +30,7 @@ class Norms(NamedTuple):
     """A gradient in numbers."""
 
     measured: Measured
+    still: jax.Array  # shape=(leaves,), bool; gradients that are exactly zero where others are not
     inner: jax.Array | None = None  # shape=(leaves,), ⟨g, d⟩; None without a base
     ahead: jax.Array | None = None  # shape=(leaves,), ⟨g, x_0 − x⟩; likewise
 

@@ -77,12 +77,14 @@ def _deployed(state: ParameterFreeState, params: Any) -> Any:
     validation.same_params(state.anchor, params)
     slots = {Slot.ANCHOR: state.anchor, Slot.LO: state.lo, Slot.HI: state.hi, Slot.AVERAGE: state.average}
     kept = {slot: tree for slot, tree in slots.items() if tree is not None}
+    stills = iter(state.still)
 
     def pick(anchor: Any, param: Any, *others: Any) -> Any:
         if validation.is_masked(anchor):
             return param  # another transformation's
+        deployed = jnp.where(next(stills), Slot.LAST, state.deployed)
         for slot, point in zip(kept, (anchor, *others), strict=True):
-            param = jnp.where(state.deployed == slot, leaves.as_param(point, param), param)
+            param = jnp.where(deployed == slot, leaves.as_param(point, param), param)
         return param
 
     anchor, *others = kept.values()

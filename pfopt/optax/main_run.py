@@ -80,8 +80,9 @@ def move(options: Options, step: Step, metric_sq: jax.Array, carried: Carried) -
     """One gradient of the main run."""
     state, ratios = carried
     moves, after = [], []
-    for leaf, ratio in zip(_leaves(options, step, state), ratios, strict=True):
-        move, leaf = _move_leaf(options, leaf, ratio)
+    rows = zip(_leaves(options, step, state), ratios, step.norms.still, strict=True)
+    for leaf, ratio, still in rows:
+        move, leaf = _move_leaf(options, leaf, ratio, still)
         moves.append(move)
         after.append(leaf)
     kept = {name: [getattr(leaf.block, name) for leaf in after] for name in KEPT if getattr(state, name)}
@@ -90,8 +91,8 @@ def move(options: Options, step: Step, metric_sq: jax.Array, carried: Carried) -
     return state, moves
 
 
-def _move_leaf(options: Options, leaf: Leaf, ratio: jax.Array) -> tuple[jax.Array, Leaf]:
-    """What to add to a leaf, and the leaf afterwards, but for its points."""
+def _move_leaf(options: Options, leaf: Leaf, ratio: jax.Array, still: jax.Array) -> tuple[jax.Array, Leaf]:
+    """What to add to a leaf, and the leaf afterwards, but for its points; nothing where it is to stay still."""
     point, block, rule, decision, step_size = leaf
     arithmetic = PRODUCTS
     if options.by_coordinate:
@@ -100,11 +101,11 @@ def _move_leaf(options: Options, leaf: Leaf, ratio: jax.Array) -> tuple[jax.Arra
     new = block.iterate
     if options.config.interpolates:
         new = new + decision.next_beta * (block.average - new)
-    move = new - point
+    move = jnp.where(still, 0, new - point)
     if leaf.block.average is not None:
         # y' − x̄ = (1 − β (1 − w)) (z' − x̄), and what leads to y' is in memory
         weight = decision.average_weight
-        share = weight / (1 - decision.next_beta * (1 - weight))
+        share = jnp.where(still, 0, weight / (1 - decision.next_beta * (1 - weight)))
         block = block._replace(average=leaves.lerp(leaf.block.average, point + move, share))
     return move, leaf._replace(block=block)
 

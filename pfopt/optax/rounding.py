@@ -27,8 +27,8 @@ NEAR = 0.0625  # of the anchor's norm: an update from FARTHEST leads back to wit
 def points(params: list[Any], iterates: Leaves) -> Leaves:
     """Where the parameters are: as they are seen or, behind those of half precision, at the iterates that were kept.
 
-    A kept iterate counts while it still rounds to its parameter, up to one unit in the last place: others may have
-    changed that since, or have rounded the update.
+    A kept iterate counts while it still rounds to its parameter, up to one unit in the last place, or to zero, where
+    XLA leaves what is below the smallest normal number: others may have changed that since, or have rounded the update.
     """
     kept = iter(iterates)
 
@@ -37,7 +37,8 @@ def points(params: list[Any], iterates: Leaves) -> Leaves:
         if not leaves.is_half(param):
             return seen
         iterate = next(kept)
-        unit = float(jnp.finfo(param.dtype).eps) * jnp.abs(seen)
+        info = jnp.finfo(param.dtype)
+        unit = jnp.maximum(float(info.eps) * jnp.abs(seen), float(info.tiny))
         return jnp.where(jnp.abs(seen - iterate) <= unit, iterate, seen)
 
     return [point(param) for param in params]
@@ -45,6 +46,9 @@ def points(params: list[Any], iterates: Leaves) -> Leaves:
 
 def updates(params: list[Any], points: Leaves, moves: Leaves, done: jax.Array) -> tuple[list[Any], Leaves]:
     """What to add to the parameters, in their dtype, so that they hold points + moves; and the iterates to keep.
+
+    Two numbers of half precision may be farther apart than the largest one: then the update is that, and leads part of
+    the way.
 
     Args:
         params: as the caller holds them.
@@ -56,7 +60,9 @@ def updates(params: list[Any], points: Leaves, moves: Leaves, done: jax.Array) -
 
     def update(param: Any, point: jax.Array, move: jax.Array) -> Any:
         if leaves.is_half(param):
-            move = jnp.where(done, 0, _rounded(point, param.dtype) - param.astype(jnp.float32))
+            far = float(jnp.finfo(param.dtype).max)
+            move = jnp.clip(_rounded(point, param.dtype) - param.astype(jnp.float32), -far, far)
+            move = jnp.where(done, 0, move)
         return leaves.as_param(move, param)
 
     kept = [x for x, param in zip(new, params, strict=True) if leaves.is_half(param)]

@@ -49,6 +49,7 @@ class ParameterFreeState(NamedTuple):
     idle: jax.Array  # shape=(), int32; updates after the returned point was delivered
     total_steps: jax.Array  # shape=(), int32; 0 where the horizon is unknown
     deployed: jax.Array  # shape=(), int32; Slot, where the point to deploy is; LAST until there is an anchor
+    still: jax.Array  # shape=(leaves,), bool; those that the newest gradient of the main run does not move
     base: Any  # state of the base; None without one
     anchor: Any  # tree; x_0, zeros until the first gradient
     average: Any  # tree; None where none is returned
@@ -94,6 +95,7 @@ def init(options: Options, params: Any) -> ParameterFreeState:
         idle=number(),
         total_steps=number(0 if config.unknown_horizon else config.total_steps),
         deployed=number(Slot.LAST),
+        still=jnp.zeros(len(all_params), bool),
         base=options.base.init(params) if options.base else None,
         anchor=tree(True),
         average=tree(config.returns_average),

@@ -64,9 +64,10 @@ def take_gradient(options: Options, state: ParameterFreeState, gradient: Gradien
     carried = state, moves
     if not options.config.certified:
         carried = when(in_main_run, partial(main_run.move, options, step, metric_sq), carried)
-    state, _ = carried
+    state, moves = carried
     ends = (phase != Phase.DONE) & (state.run.step >= state.controller.run_length)
-    state, moves = when(ends, partial(transition.finish, options.config, gradient.points), carried)
+    finish = partial(transition.finish, options.config, gradient.points)
+    state, moves = when(ends, finish, (state._replace(still=norms.still & in_main_run), moves))
     return Turn(state, moves, decision.restart | ends)
 
 
@@ -104,7 +105,8 @@ def _measure(
         state = state._replace(metric=metric)
     whole = jnp.sum(plain)
     grad_sq = jnp.where(jnp.isfinite(whole), grad_sq, jnp.nan)  # whatever a base made of it
-    return state, Norms(Measured(grad_sq, gradient.loss, whole != 0, state.anchor_sq), inner, ahead)
+    measured = Measured(grad_sq, gradient.loss, whole != 0, state.anchor_sq)
+    return state, Norms(measured, (plain == 0) & (whole != 0), inner, ahead)
 
 
 def _decide(

@@ -57,7 +57,10 @@ def _lay_out_practical(
     if config.returns_average:
         begins = state.controller.phase == Phase.MAIN
         state = state._replace(average=when(begins, lambda _: state.anchor, state.average))
-    returned = state.average if config.returns_average else points
+    returned = points
+    if config.returns_average:
+        rows = zip(state.still, points, state.average, strict=True)
+        returned = [jnp.where(still, point, average) for still, point, average in rows]
     ended = (state.controller.phase == Phase.DONE) | transition.reanchor
     new = optax.tree.where(ended, returned, state.anchor)
     if config.stages:

@@ -57,3 +57,16 @@ def test_half_precision_cannot_hold_what_wide_parameters_can() -> None:
         for dtype in (jnp.float16, jnp.bfloat16, jnp.float32)
     ]
     assert held == [True, False, False]
+
+
+def test_what_rounds_to_zero_is_not_lost() -> None:
+    """XLA writes 0 for what is below the smallest normal number: steps of 1e-6 add up all the same."""
+    (found,) = rounding.points([jnp.zeros(2, jnp.float16)], [jnp.array([7.6e-6, -1e-3])])
+    np.testing.assert_array_equal(found, jnp.array([7.6e-6, 0.0]))  # -1e-3: changed by others
+
+
+def test_an_update_that_half_precision_cannot_hold_leads_part_of_the_way() -> None:
+    param = jnp.array([-60000.0, 1.0], jnp.float16)
+    point = param.astype(jnp.float32)
+    (update,), _ = rounding.updates([param], [point], [jnp.array([120000.0, 1.0])], done=jnp.asarray(False))
+    np.testing.assert_array_equal(param + update, jnp.array([5504.0, 2.0], jnp.float16))

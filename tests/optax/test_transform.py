@@ -3,6 +3,7 @@
 Where any plan would do, it is the certified one, which compiles fastest.
 """
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -19,6 +20,7 @@ from tests.optax.problems import (
     all_finite,
     close,
     compiled,
+    fed,
     loss,
     regression,
     sgd,
@@ -254,6 +256,26 @@ def test_statistics_are_exact_where_bf16_would_stop() -> None:
     for _ in range(40):
         _, state = update({"w": jnp.full(4, 8, jnp.bfloat16)}, state, params)
     np.testing.assert_allclose(state.run.grad_sq_sum[0], 40 * 256.0)
+
+
+@pytest.mark.parametrize(
+    ("make", "steps"), [("sgd", None), ("sgd", STEPS), ("sgd, momentum", STEPS), ("adam", STEPS)]
+)
+def test_a_leaf_whose_gradient_is_zero_stays_where_it_is(make: str, steps: int | None) -> None:
+    tx = {"sgd": sgd, "sgd, momentum": partial(sgd, momentum=0.9), "adam": adam}[make](steps)
+    step, params, state = fed(tx), regression(), tx.init(regression())
+    gradient = jax.jit(jax.grad(loss))
+    held, end = params, steps or 6 * STEPS
+    for place in range(end):
+        grads = gradient(params)
+        if place >= end // 2:
+            grads["bias"] = jnp.zeros_like(grads["bias"])
+            held = params if place == end // 2 else held
+        params, state = step(params, state, grads, 0.0)
+    assert pfopt.optax.status(state).phase == ("done" if steps else "main")
+    np.testing.assert_array_equal(params["bias"], held["bias"])
+    np.testing.assert_array_equal(pfopt.optax.eval_params(state, params)["bias"], held["bias"])
+    assert (params["weight"] != held["weight"]).all()
 
 
 def test_none_leaves_are_left_alone() -> None:
