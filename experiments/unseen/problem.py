@@ -28,6 +28,7 @@ class Problem:
         training: The loss that is to become small: of all rows, or of many where there is no end of them.
         held_out: The same loss where the model was not trained, or the distance to what it should find.
         statistics: Inputs that batch norm's statistics are estimated on; None where there is no batch norm.
+        largest_norm: What gradients are clipped to, as a whole; None where they are not.
     """
 
     seed: int
@@ -36,6 +37,7 @@ class Problem:
     training: Callable[[], Tensor]
     held_out: Callable[[], Tensor]
     statistics: Tensor | None = None
+    largest_norm: float | None = None
 
     def parameters(self) -> list[nn.Parameter]:
         """The parameters that are trained."""

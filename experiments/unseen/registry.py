@@ -8,6 +8,7 @@ import torch
 
 from experiments.names import check_names
 from experiments.unseen import (
+    cases,
     classifiers,
     densities,
     functions,
@@ -80,7 +81,16 @@ SECOND: dict[str, Entry] = {  # written when every rule stood; none has changed 
     "addition": (1200, sequences.addition),
     "copying": (1000, sequences.copying),
 }
-PROBLEMS = FIRST | SECOND
+CASES: dict[str, Entry] = {  # runs that were lost before item 31
+    "vit_small_weights": (1500, cases.vit_small_weights),
+    "bert_scratch": (500, cases.bert_scratch),
+    "bert_finetuned": (500, cases.bert_finetuned),
+    "citations": (300, cases.citations),
+    "rare_words": (1500, cases.rare_words),
+    "rare_words_noise": (3000, cases.rare_words_noise),
+    "clipped_decoder": (500, cases.clipped_decoder),
+}
+PROBLEMS = FIRST | SECOND | CASES
 
 
 def make_problem(name: str, seed: int) -> Problem:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import product
 from typing import NamedTuple
 
+from torch.nn.utils import clip_grad_norm_
 from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
@@ -80,4 +81,6 @@ def _train(problem: Problem, optimizer: Optimizer, steps: int, update: Callable[
     for step in range(steps):
         optimizer.zero_grad()
         problem.batch_loss(step).backward()
+        if problem.largest_norm is not None:
+            clip_grad_norm_(problem.parameters(), problem.largest_norm)
         update()
