@@ -254,15 +254,18 @@ def _move_block(place, partials, steps, numbers, rates, FORM: tl.constexpr, MASK
     tl.store(partials, _sum(gap * in_metric, mask))
 
 
-@triton.jit(do_not_specialize_on_alignment=["steps", "numbers"])
+@triton.jit(do_not_specialize=["steps", *Numbers._fields])  # which may be anywhere, and only their values count
 def move(
-    table, owners, firsts, partials, steps, numbers,
+    table, owners, firsts, partials, steps,
+    taken, restart, moving, average_weight, beta, next_beta, square_weight, scale_sq, least, most, product,
     rate: tl.float64, momentum: tl.float64, weight_decay: tl.float64, largest: tl.float64, size: tl.float64,
     FORM: tl.constexpr,
 ):  # fmt: skip
     """Move the blocks; over each the ``update.Sums``, and ‖g‖² in the metric of the move."""
     place = _place(table, owners, firsts)
     partials += tl.program_id(0)
+    rule = square_weight, scale_sq, least, most, product
+    numbers = Numbers(taken, restart, moving, average_weight, beta, next_beta, *rule)
     rates = Rates(rate, momentum, weight_decay, largest, size)
     if place.given >= BLOCK:
         _move_block(place, partials, steps, numbers, rates, FORM, False)

@@ -166,7 +166,7 @@ def move(table: Table, group: GroupRule, decision: Decision) -> Tensor:
     rates = Rates(rule.rate, rule.momentum, group.weight_decay, largest or 0.0, rule.size)
     step_sizes = torch.as_tensor(decision.step_sizes, dtype=torch.float64, device=table.device).reshape(-1)
     numbers = _numbers(decision, table.device)
-    return table.launch(kernels.move, 4 if rule.size else 1, step_sizes, numbers, *map(float, rates), form)
+    return table.launch(kernels.move, 4 if rule.size else 1, step_sizes, *numbers, *map(float, rates), form)
 
 
 def _numbers(decision: Decision, device: torch.device) -> Numbers:
