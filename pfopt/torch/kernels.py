@@ -254,7 +254,9 @@ def _move_block(place, partials, steps, numbers, rates, FORM: tl.constexpr, MASK
     tl.store(partials, _sum(gap * in_metric, mask))
 
 
-@triton.jit(do_not_specialize=["steps", *Numbers._fields])  # which may be anywhere, and only their values count
+@triton.jit(
+    do_not_specialize=["steps", *Numbers._fields]
+)  # which may be anywhere, and only their values count
 def move(
     table, owners, firsts, partials, steps,
     taken, restart, moving, average_weight, beta, next_beta, square_weight, scale_sq, least, most, product,

@@ -18,6 +18,7 @@ from pfopt.torch.bundles import Bundle, Piece
 from pfopt.torch.moves import GroupRule
 
 assert os.environ["TRITON_INTERPRET"] == "1"
+interpreter = pytest.importorskip("triton.runtime.interpreter")
 launch = pytest.importorskip("pfopt.torch.launch")
 
 pytestmark = pytest.mark.filterwarnings(
@@ -34,6 +35,17 @@ PLAIN |= {"averages": True, "interpolates": True}
 @pytest.fixture(autouse=True)
 def kernels_on_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compilers, "TRITON", ("cpu",))
+    builder, bfloat16 = interpreter.InterpreterBuilder, interpreter.tl.bfloat16
+    cast = builder.cast_impl
+
+    def rounded(self: Any, source: Any, kind: Any) -> Any:
+        """As a GPU rounds; the interpreter cuts off."""
+        if kind.scalar != bfloat16 or source.dtype.scalar != interpreter.tl.float32:
+            return cast(self, source, kind)
+        bits = torch.tensor(source.data).to(torch.bfloat16).view(torch.int16).numpy()
+        return interpreter.TensorHandle(bits.view("uint16"), bfloat16)
+
+    monkeypatch.setattr(builder, "cast_impl", rounded)
 
 
 def bundles(
@@ -197,29 +209,33 @@ def test_a_table_follows_the_gradients_but_not_in_a_capture() -> None:
 # ---------------------------------------------------------------- whole runs
 
 
-def trained(**kwargs: Any) -> list[Tensor]:
+def trained(dtype: torch.dtype = torch.float32, **kwargs: Any) -> list[Tensor]:
     """Parameters after a run; one of them in another memory format, one with gradients that are laid out otherwise."""
     draw = torch.Generator().manual_seed(0)
-    params = [Parameter(torch.randn(shape, generator=draw)) for shape in [(2, 3, 2, 2), (3, 2)]]
+    params = [Parameter(torch.randn(shape, generator=draw).to(dtype)) for shape in [(2, 3, 2, 2), (3, 2)]]
     params[0] = Parameter(params[0].detach().to(memory_format=torch.channels_last))
     optimizer = ParameterFreeSGD(params, 16, momentum=0.9, weight_decay=0.01, **kwargs)
     for step in range(16):
         for param in params:
-            param.grad = param.detach() - 1 + 0.1 * torch.randn(param.shape, generator=draw)
+            param.grad = param.detach() - 1 + 0.1 * torch.randn(param.shape, generator=draw).to(dtype)
         params[1].grad = params[1].grad.t().contiguous().t() if step % 2 else None  # type: ignore[union-attr]
         optimizer.step()
     assert optimizer.status().phase == "done"
     return [param.detach() for param in params]
 
 
-@pytest.mark.parametrize("capturable", [False, True])
-def test_a_run_by_kernels_is_the_eager_one(monkeypatch: pytest.MonkeyPatch, capturable: bool) -> None:
+@pytest.mark.parametrize(
+    ("dtype", "capturable"), [(torch.float32, False), (torch.float32, True), (torch.bfloat16, True)]
+)
+def test_a_run_by_kernels_is_the_eager_one(
+    monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, capturable: bool
+) -> None:
     moved = []
     move = launch.move
     monkeypatch.setattr(launch, "move", lambda *arguments: moved.append(1) or move(*arguments))
-    found = trained(fused=True, capturable=capturable)
+    found = trained(dtype, fused=True, capturable=capturable)
     assert len(moved) > 5
-    torch.testing.assert_close(found, trained(capturable=capturable))
+    torch.testing.assert_close(found, trained(dtype, capturable=capturable))
 
 
 def test_a_kernel_that_fails_leaves_the_eager_path(monkeypatch: pytest.MonkeyPatch) -> None:
