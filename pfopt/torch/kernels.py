@@ -16,15 +16,17 @@ import triton.language as tl
 
 from pfopt.core.step_size import COORDINATE_RANGE
 
-# what a table holds of a tensor: addresses, its size, and the places of two step sizes, of which the larger moves it
+# what a table holds of a tensor: addresses, its size, the places of two step sizes, of which the larger moves it, and
+# whether all addresses are multiples of what a thread reads at once
 COLUMNS = (
-    "param", "gradient", "iterate", "anchor", "average", "mean_square", "momentum_buffer", "size", "step", "least",
+    "param", "gradient", "iterate", "anchor", "average", "mean_square", "momentum_buffer",
+    "size", "step", "least", "aligned",
 )  # fmt: skip
 PARAM, GRADIENT, ITERATE, ANCHOR, AVERAGE = map(tl.constexpr, range(5))
-MEAN_SQUARE, VELOCITY, SIZE, STEP, LEAST = map(tl.constexpr, range(5, 10))
+MEAN_SQUARE, VELOCITY, SIZE, STEP, LEAST, ALIGNED = map(tl.constexpr, range(5, 11))
 WIDTH = tl.constexpr(len(COLUMNS))
 BLOCK = tl.constexpr(2048)  # entries
-ALIGNMENT = tl.constexpr(16)  # bytes that a thread reads at once
+ALIGNMENT = tl.constexpr(16)  # bytes
 RANGE = tl.constexpr(COORDINATE_RANGE)
 
 
@@ -35,7 +37,6 @@ class Form(NamedTuple):
     gradient: tl.dtype
     wide: tl.dtype  # of what is computed and remembered
     tiny: float  # its smallest normal number
-    aligned: bool  # whether all addresses are
     half: bool  # whether parameters have less precision than their iterates
     maximize: bool
     decays: bool
@@ -80,6 +81,7 @@ class Place(NamedTuple):
     start: Any  # in the tensor
     rest: Any  # entries from there on
     given: Any  # of the gradient; 0 without one
+    whole: Any  # whether masks are needless, so that a thread reads several entries at once
 
 
 # ---------------------------------------------------------------- entries of a block
@@ -92,15 +94,16 @@ def _place(table, owners, firsts):
     row = table + owner * WIDTH
     start = (block - tl.load(firsts + owner)).to(tl.int64) * BLOCK
     rest = tl.load(row + SIZE) - start
-    return Place(row, start, rest, tl.where(tl.load(row + GRADIENT) != 0, rest, 0))
+    given = tl.where(tl.load(row + GRADIENT) != 0, rest, 0)
+    return Place(row, start, rest, given, (given >= BLOCK) & (tl.load(row + ALIGNED) != 0))
 
 
 @triton.jit
-def _at(place, COLUMN: tl.constexpr, FORM: tl.constexpr):
+def _at(place, mask, COLUMN: tl.constexpr, FORM: tl.constexpr):
     """The addresses of the entries."""
     kind: tl.constexpr = FORM.param if COLUMN == 0 else FORM.gradient if COLUMN == 1 else FORM.wide
     pointer = tl.load(place.row + COLUMN).to(tl.pointer_type(kind))
-    if FORM.aligned:
+    if mask is None:
         pointer = tl.multiple_of(pointer, ALIGNMENT)
     return pointer + place.start + tl.arange(0, BLOCK)
 
@@ -122,9 +125,9 @@ def _lerp(one, other, weight):
 @triton.jit
 def _points(place, mask, FORM: tl.constexpr):
     """As ``Bundle.points``."""
-    points = tl.load(_at(place, PARAM, FORM), mask=mask).to(FORM.wide)
+    points = tl.load(_at(place, mask, PARAM, FORM), mask=mask).to(FORM.wide)
     if FORM.half:  # others may have changed the parameter since
-        held = tl.load(_at(place, ITERATE, FORM), mask=mask)
+        held = tl.load(_at(place, mask, ITERATE, FORM), mask=mask)
         points = tl.where(held.to(FORM.param).to(FORM.wide) == points, held, points)
     return points
 
@@ -143,7 +146,7 @@ def _direction(gradient, points, place, weight_decay, FORM: tl.constexpr):
 @triton.jit
 def _with_momentum(place, mask, gradient, numbers, momentum, FORM: tl.constexpr):
     """As ``update`` has it; without a gradient a tensor keeps its velocity and does not move by it."""
-    here, share = _at(place, VELOCITY, FORM), tl.full((), momentum, FORM.wide)
+    here, share = _at(place, mask, VELOCITY, FORM), tl.full((), momentum, FORM.wide)
     before, fresh = tl.load(here, mask=mask), tl.full((), 1.0 - momentum, FORM.wide) * gradient
     velocity = share * tl.load(numbers.moving).to(FORM.wide) * before + fresh
     velocity = tl.where(tl.load(numbers.taken) & (place.given > 0), velocity, before)
@@ -155,7 +158,7 @@ def _with_momentum(place, mask, gradient, numbers, momentum, FORM: tl.constexpr)
 @triton.jit
 def _mean_square(place, mask, square, numbers, FORM: tl.constexpr):
     """As ``update`` has it; without a gradient a tensor keeps its own."""
-    here = _at(place, MEAN_SQUARE, FORM)
+    here = _at(place, mask, MEAN_SQUARE, FORM)
     before = tl.load(here, mask=mask)
     mean_square = _lerp(before, square, tl.load(numbers.square_weight).to(FORM.wide))
     mean_square = tl.where(tl.load(numbers.taken) & (place.given > 0), mean_square, before)
@@ -181,7 +184,7 @@ def _steps(gap, mean_square, step, numbers, size, FORM: tl.constexpr):
 @triton.jit
 def _norms_of_block(place, partials, weight_decay, FORM: tl.constexpr, MASKED: tl.constexpr):
     mask = tl.arange(0, BLOCK) < place.given if MASKED else None
-    gradient = tl.load(_at(place, GRADIENT, FORM), mask=mask)
+    gradient = tl.load(_at(place, mask, GRADIENT, FORM), mask=mask)
     wide = gradient.to(tl.float64)
     tl.store(partials, _sum(wide * wide, mask))
     if FORM.decays:
@@ -195,7 +198,7 @@ def norms(table, owners, firsts, partials, weight_decay: tl.float64, FORM: tl.co
     """Over blocks: Σ g² as it came and, where weights decay, of what is minimised."""
     place = _place(table, owners, firsts)
     partials += tl.program_id(0)
-    if place.given >= BLOCK:  # without a mask a thread reads several entries at once
+    if place.whole:
         _norms_of_block(place, partials, weight_decay, FORM, False)
     else:
         _norms_of_block(place, partials, weight_decay, FORM, True)
@@ -206,9 +209,9 @@ def _move_block(place, partials, steps, numbers, rates, FORM: tl.constexpr, MASK
     mask = tl.arange(0, BLOCK) < place.rest if MASKED else None
     given = tl.arange(0, BLOCK) < place.given if MASKED else None
     points = _points(place, mask, FORM)
-    gradient = tl.load(_at(place, GRADIENT, FORM), mask=given)
+    gradient = tl.load(_at(place, mask, GRADIENT, FORM), mask=given)
     gradient = _direction(gradient, points, place, rates.weight_decay, FORM)
-    anchor = tl.load(_at(place, ANCHOR, FORM), mask=mask)
+    anchor = tl.load(_at(place, mask, ANCHOR, FORM), mask=mask)
     taken, restart = tl.load(numbers.taken), tl.load(numbers.restart)
     beta, next_beta = tl.load(numbers.beta), tl.load(numbers.next_beta)
     step, least = tl.load(steps + tl.load(place.row + STEP)), tl.load(steps + tl.load(place.row + LEAST))
@@ -216,7 +219,7 @@ def _move_block(place, partials, steps, numbers, rates, FORM: tl.constexpr, MASK
 
     iterate = points
     if FORM.averages:
-        average = tl.load(_at(place, AVERAGE, FORM), mask=mask)
+        average = tl.load(_at(place, mask, AVERAGE, FORM), mask=mask)
     if FORM.interpolates:
         iterate = _lerp(points, average, beta.to(FORM.wide) / (beta.to(FORM.wide) - 1.0))
     direction = gradient
@@ -237,13 +240,13 @@ def _move_block(place, partials, steps, numbers, rates, FORM: tl.constexpr, MASK
     new = iterate
     if FORM.averages:
         average = _lerp(average, iterate, tl.load(numbers.average_weight).to(FORM.wide))
-        tl.store(_at(place, AVERAGE, FORM), average, mask=mask)
+        tl.store(_at(place, mask, AVERAGE, FORM), average, mask=mask)
     if FORM.interpolates:
         new = _lerp(iterate, average, next_beta.to(FORM.wide))
     points = tl.where(taken | restart | (beta != next_beta), new, points)
     if FORM.half:
-        tl.store(_at(place, ITERATE, FORM), points, mask=mask)
-    tl.store(_at(place, PARAM, FORM), points.to(FORM.param), mask=mask)
+        tl.store(_at(place, mask, ITERATE, FORM), points, mask=mask)
+    tl.store(_at(place, mask, PARAM, FORM), points.to(FORM.param), mask=mask)
 
     gap = iterate - anchor
     in_metric = gap
@@ -269,7 +272,7 @@ def move(
     rule = square_weight, scale_sq, least, most, product
     numbers = Numbers(taken, restart, moving, average_weight, beta, next_beta, *rule)
     rates = Rates(rate, momentum, weight_decay, largest, size)
-    if place.given >= BLOCK:
+    if place.whole:
         _move_block(place, partials, steps, numbers, rates, FORM, False)
     else:
         _move_block(place, partials, steps, numbers, rates, FORM, True)

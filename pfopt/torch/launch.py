@@ -45,7 +45,7 @@ class Table:
         self.param = self.gradient = bundles[0].params[0].dtype
         sizes = np.array([size for bundle in bundles for size in bundle.sizes], dtype=np.int64)
         self.rows = np.zeros((len(sizes), len(COLUMNS)), dtype=np.int64)
-        self.rows[:, ADDRESSES], self.rows[:, ADDRESSES + 1 :] = sizes, steps
+        self.rows[:, ADDRESSES], self.rows[:, ADDRESSES + 1 : -1] = sizes, steps
         start = 0
         for bundle in bundles:
             rows = self.rows[start : (start := start + len(bundle.params))]
@@ -71,6 +71,7 @@ class Table:
             if capturing:
                 return False
             self.rows[:, GRADIENT] = found
+            self.rows[:, -1] = ~(self.rows[:, :ADDRESSES] % kernels.ALIGNMENT.value).any(axis=1)
             self.on_device, self.is_captured = self._placed(self.rows), False
         if capturing and not self.is_captured:
             _CAPTURED.extend([self.on_device, self.owners, self.firsts])
@@ -80,8 +81,7 @@ class Table:
     def form(self, **flags: bool) -> Form:
         """What kernels are compiled for."""
         kinds = (KINDS[self.param], KINDS[self.gradient], KINDS[self.wide])
-        aligned = not (self.rows[:, :ADDRESSES] % kernels.ALIGNMENT.value).any()
-        return Form(*kinds, torch.finfo(self.wide).tiny, aligned, self.param != self.wide, **flags)
+        return Form(*kinds, torch.finfo(self.wide).tiny, self.param != self.wide, **flags)
 
     def launch(self, kernel: Any, columns: int, *arguments: Any) -> Tensor:
         """Run a kernel on all blocks; what each tensor adds up to, shape=(columns, tensors), float64."""

@@ -68,7 +68,7 @@ def form(kernels: Any, dtype: torch.dtype, **flags: Any) -> Any:
 
     wide = torch.float32 if dtype == torch.bfloat16 else dtype
     kind, tiny = KINDS[dtype], torch.finfo(wide).tiny
-    flags = {"aligned": True, "half": wide != dtype, "maximize": False, "decays": False, **flags}
+    flags = {"half": wide != dtype, "maximize": False, "decays": False, **flags}
     return kernels.Form(kind, kind, KINDS[wide], tiny, **flags)
 
 
