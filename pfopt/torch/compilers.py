@@ -52,7 +52,7 @@ def attempt(groups: Sequence[dict[str, Any]], device: torch.device, action: Call
             raise  # not the compiler's
         reason = str(error).partition("\n")[0]
         warnings.warn(
-            f"fused=True: {on(device)} failed, so that moves are eager from now on: {reason}", stacklevel=13
+            f"fused=True: {on(device)} failed, so that moves are eager from now on: {reason}", stacklevel=12
         )
         groups[0]["fused"] = False
         return None
