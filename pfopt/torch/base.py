@@ -20,8 +20,8 @@ from pfopt.core.records import Outcome, Phase
 from pfopt.core.run import estimates
 from pfopt.options import PlanLike
 from pfopt.status import ProbeRecord, Status, message
+from pfopt.torch import compilers, transition, validation
 from pfopt.torch import state as memories
-from pfopt.torch import transition, validation
 from pfopt.torch.bundles import Bundle, Layout
 from pfopt.torch.norms import Scopes
 from pfopt.torch.state import Memory, Setting
@@ -241,13 +241,17 @@ class ParameterFreeOptimizer(Optimizer):
             bundles=packed,
             buffers=self._own_buffers(),
             size=size,
+            tables=self._layout[1].tables if self._layout else {},
         )
 
     def _bundles(self, *, gradients: bool = True) -> list[Bundle]:
         setting, shared, memory = self._setting(), self.param_groups[0], self._memory()
         momentum = any(group["momentum"] for group in self.param_groups)
-        fused = bool(shared["fused"]) and memory is not None and memory.phase == Phase.MAIN
-        key = setting, momentum, fused, shared["foreach"]
+        apart = bool(shared["fused"]) and memory is not None and memory.phase == Phase.MAIN
+        apart = apart and any(
+            compilers.on(param.device) != "Triton" for group in self.param_groups for param in group["params"]
+        )
+        key = setting, momentum, apart, shared["foreach"]
         states = [self.state[param] for group in self.param_groups for param in group["params"]]
         if (
             self._layout is None
@@ -261,7 +265,7 @@ class ParameterFreeOptimizer(Optimizer):
                     self.param_groups,
                     lambda param: memories.fill(self.state[param], param, names),
                     together=shared["foreach"] is not False,
-                    large_apart=fused,
+                    large_apart=apart,
                 ),
             )
         return self._layout[1].bundles(gradients)

@@ -20,6 +20,11 @@ from pfopt.torch.shards import Split, local, split_of
 FULL = {"cpu": 2**16, "cuda": 2**24}  # entries of a full bundle: what a cache holds; what a call is worth
 LARGE = {"cpu": 2**16, "cuda": 2**20}  # entries of a tensor for which a compiled call is worth while
 PLAIN = (Tensor, Parameter)  # what is joined; a shard of a DTensor is a bundle of its own
+ORDERS = (
+    torch.contiguous_format,
+    torch.channels_last,
+    torch.channels_last_3d,
+)  # of entries in memory, without gaps
 
 StateOf = Callable[[Tensor], dict[str, Tensor]]
 
@@ -54,6 +59,22 @@ class Bundle:
     def is_half(self) -> bool:
         """Whether the parameters have less precision than what is remembered."""
         return self.params[0].dtype in ops.HALF
+
+    @property
+    def is_large(self) -> bool:
+        """Whether this is one large plain tensor with a gradient, which a compiled call is worth."""
+        return len(self.params) == 1 and bool(self.directions) and is_large(self.params[0])
+
+    @property
+    def is_in_one_order(self) -> bool:
+        """Whether address and size say where the entries are, of every parameter and of what belongs to it."""
+        tensors, vectors = [*self.params, *self.directions], self.state.values()
+        wide = ops.computed(self.params[0].dtype)
+        if not all(type(each) in PLAIN for each in tensors) or any(each.dtype != wide for each in vectors):
+            return False
+        return any(
+            all(each.is_contiguous(memory_format=order) for each in (*tensors, *vectors)) for order in ORDERS
+        )
 
     @property
     def kind(self) -> tuple[torch.device, torch.dtype]:
@@ -138,6 +159,7 @@ class Layout:
         self.splits = list(map(split_of, self.params))
         self.pointers = list(map(_address, self.params))
         self.tensors = [list(state.values()) for state in self.states]
+        self.tables: dict[Any, Any] = {}  # of addresses, for as long as they hold; see launch.py
 
     def is_current(self, groups: list[dict[str, Any]], states: Sequence[dict[str, Tensor]]) -> bool:
         """Whether nothing was exchanged since."""
@@ -199,13 +221,11 @@ def is_large(tensor: Tensor) -> bool:
     return type(tensor) in PLAIN and tensor.numel() >= _by_device(LARGE, tensor)
 
 
-def flattened(bundle: Bundle) -> Piece | None:
-    """A bundle of one large plain tensor with a gradient, as a vector where it can be one; None for any other.
+def flattened(bundle: Bundle) -> Piece:
+    """A bundle of one tensor with a gradient, as a vector where it can be one.
 
     What differs between two of them is their size alone, so that a compiled function need not be compiled again.
     """
-    if len(bundle.params) > 1 or not bundle.directions or not is_large(bundle.params[0]):
-        return None
     held = [bundle.points(), bundle.directions[0], *bundle.state.values()]
     if all(tensor.is_contiguous() for tensor in held):
         held = [tensor.detach().view(-1) for tensor in held]

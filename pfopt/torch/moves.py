@@ -16,7 +16,7 @@ from pfopt.core.main_run import Decision
 from pfopt.core.step_size import CoordinateRule
 from pfopt.core.update import Arithmetic, Block, Rule, Sums
 from pfopt.torch import ops
-from pfopt.torch.bundles import Bundle, Piece
+from pfopt.torch.bundles import Bundle, Piece, flattened
 
 
 class GroupRule(NamedTuple):
@@ -195,10 +195,13 @@ def _iterate(piece: Piece, group: GroupRule, beta: Real) -> Tensor:
     return torch.lerp(piece.points, piece.state["average"], beta / (beta - 1))
 
 
-def compiled_move(piece: Piece, group: GroupRule, order: Order, step_size: Any) -> Result:
-    """``move_piece`` for what ``bundles.flattened`` has made, compiled at its first call."""
+def compiled_move(bundle: Bundle, group: GroupRule, order: Order, step_size: Any) -> Result:
+    """``move_piece`` for a bundle that is large, compiled at its first call."""
+    piece = flattened(bundle)
     step_size = torch.as_tensor(step_size, dtype=piece.points.dtype, device=piece.points.device)
-    return _compiled()(piece._replace(sizes=()), group, order, step_size, ops.ALONE)
+    found = _compiled()(piece._replace(sizes=()), group, order, step_size, ops.ALONE)
+    bundle.place(bundle.state["iterate"] if bundle.is_half else bundle.params[0])
+    return found
 
 
 @cache
@@ -271,6 +274,11 @@ def _beside(value: Flag | Real, like: Tensor) -> Any:
 
 def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, (np.generic, np.ndarray)) else value
+
+
+def stays(decision: Decision) -> bool:
+    """Whether it is known on the host that nothing moves."""
+    return not isinstance(decision.taken, Tensor) and not _changes(decision)
 
 
 def _changes(decision: Decision) -> Flag:

@@ -89,6 +89,13 @@ class Scopes(NamedTuple):
             found.append(own[0].item() if (own == own[0]).all() else torch.from_numpy(own))
         return found
 
+    def step_places(self, bundle: Bundle) -> list[tuple[int, int]]:
+        """For each tensor the places of two of all step sizes, the larger of which moves it; see ``step_sizes``."""
+        if self.scope in ("global", "group"):
+            place = 0 if self.scope == "global" else 1 + bundle.group
+            return [(place, place)] * len(bundle.params)
+        return [(1 + place, 0 if self.scope == "auto" else 1 + place) for place in bundle.places]
+
 
 def ratios(groups: list[dict[str, Any]]) -> list[float]:
     """Rho of every group, from ``initial_lr`` where a scheduler holds every lr at 0; empty if unknown."""

@@ -45,15 +45,17 @@ class ParameterFreeSGD(ParameterFreeOptimizer):
         weight_decay: L2 penalty, added to the gradient as in ``torch.optim.SGD``.
         maximize: maximise the objective (and the loss) instead.
         foreach: ``False`` handles tensors one by one; otherwise many at once.
-        fused: ``True`` moves large tensors of the main run by a kernel that ``torch.compile`` makes, at its first step,
-            which a CUDA graph must not capture; up to rounding the run is the same.
+        fused: ``True`` measures and moves all tensors on a GPU by Triton's kernels, a launch for each group; elsewhere
+            it moves large tensors of the main run by a kernel that ``torch.compile`` makes. It is compiled at the first
+            step of the main run, which a CUDA graph must not capture; up to rounding the run is the same.
         capturable: allow ``step()`` inside a CUDA graph during the main run; status() or eval() after the replays
-            brings the host up to date.
+            brings the host up to date. Triton's kernels are captured where the gradients stay in the memory that they
+            had at the step before (``zero_grad(set_to_none=False)``), eager moves where they do not.
         buffers: a module, or tensors such as ``model.buffers()``, put back whenever a probe restarts.
 
     Raises:
         TypeError, ValueError: an argument is wrong; the message names it, what is allowed and what came.
-        RuntimeError: ``fused=True``, and ``torch.compile`` does not work here.
+        RuntimeError: ``fused=True``, and its compiler does not work here.
 
     Note:
         The probes of the search try step sizes that are too large, and the losses and parameters that they meet can be

@@ -3,8 +3,8 @@
 On the host nothing here has to be waited for. On an accelerator nothing here waits for it.
 """
 
-import warnings
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,8 +17,9 @@ from pfopt.core.config import Config
 from pfopt.core.main_run import Decision
 from pfopt.core.records import Phase, State
 from pfopt.core.step import Measured, Moved
-from pfopt.torch import moves, ops, shards
-from pfopt.torch.bundles import Bundle, Piece, flattened
+from pfopt.core.update import Sums
+from pfopt.torch import compilers, moves, ops, shards
+from pfopt.torch.bundles import Bundle
 from pfopt.torch.norms import Scopes
 from pfopt.torch.state import Controller, Memory
 
@@ -33,6 +34,7 @@ class Work(NamedTuple):
     bundles: list[Bundle]
     buffers: list[Tensor]  # the caller's
     size: int  # coordinates of all parameters together; 0 where none has a step of its own
+    tables: dict[Any, Any]  # of Triton's kernels, kept from step to step
 
     def over_shards(self, *columns: Sequence[Any]) -> list[list[Any]]:
         """Columns of what each bundle has summed here, over all shards: one reduction for all of them."""
@@ -54,6 +56,11 @@ class Work(NamedTuple):
     def step_sizes(self, steps: Vector) -> list[Any]:
         """The step sizes that move each bundle, see ``Scopes.step_sizes``."""
         return self.scopes.step_sizes(steps, self.bundles)
+
+    def rule(self, bundle: Bundle) -> moves.GroupRule:
+        """What holds for the moves of a bundle in the main run."""
+        group = self.groups[bundle.group]
+        return moves.GroupRule.of(self.config, group, bundle.params[0].dtype, self.size)
 
     @property
     def on_host(self) -> bool:
@@ -89,9 +96,19 @@ def set_anchor(work: Work, waiting: Flag) -> None:
 
 
 def _measure(work: Work, state: State, loss: Tensor | float | None) -> Measured:
-    columns = [[bundle.norms_sq(on_host=work.on_host) for bundle in work.bundles]]
+    def norms_sq(launch: Any, table: Any, bundle: Bundle) -> Tensor:
+        group = work.groups[bundle.group]
+        return launch.norms_sq(table, group["weight_decay"], maximize=group["maximize"])
+
+    launched = compilers.launched(work.groups, work.bundles, work.scopes, work.tables, norms_sq)
+    bundles = list(enumerate(work.bundles))
+    columns = [
+        [launched[i][0] if i in launched else each.norms_sq(on_host=work.on_host) for i, each in bundles]
+    ]
     if any(group["weight_decay"] for group in work.groups):
-        columns.append([_decayed_norms_sq(work, bundle) for bundle in work.bundles])
+        columns.append(
+            [launched[i][-1] if i in launched else _decayed_norms_sq(work, each) for i, each in bundles]
+        )
     sums = [work.sums(column, 1) for column in work.over_shards(*columns)]
     raw_sq, grad_sq = sums[0], sums[-1]
     signal = whole(raw_sq) != 0
@@ -158,50 +175,52 @@ def move_in_probe(work: Work, state: State, decision: Decision) -> Moved:
 
 def move_in_main_run(work: Work, _: State, decision: Decision) -> Moved:
     """Move all bundles in the main run."""
+    if moves.stays(decision):
+        return Moved(None)
+
+    def move(launch: Any, table: Any, bundle: Bundle) -> Tensor:
+        return launch.move(table, work.rule(bundle), decision)
+
+    launched = compilers.launched(work.groups, work.bundles, work.scopes, work.tables, move)
+    rest = [bundle for place, bundle in enumerate(work.bundles) if place not in launched]
+    others = iter(_move_one_by_one(work._replace(bundles=rest), decision))
+    places = range(len(work.bundles))
+    results = [_result(launched[each], decision) if each in launched else next(others) for each in places]
+    grad_sqs, sums = zip(*results, strict=True)
+    return _add_up(work, grad_sqs, sums)
+
+
+def _result(sums: Tensor, decision: Decision) -> moves.Result:
+    """What ``launch.move`` has summed."""
+    metric_sq = sums[3] if len(sums) > 1 else None
+    measured = isinstance(decision.measured, Tensor) or decision.measured
+    return moves.Result(metric_sq, Sums(*sums[:3]) if measured else None)
+
+
+def _move_one_by_one(work: Work, decision: Decision) -> list[moves.Result]:
+    """Move the bundles, eagerly or by ``torch.compile``."""
     orders: dict[Any, moves.Order] = {}
-    grad_sqs, sums = [], []
+    results: list[moves.Result] = []
+    if not work.bundles:
+        return results
     for bundle, step_size in zip(work.bundles, work.step_sizes(decision.step_sizes), strict=True):
-        group, (device, dtype) = work.groups[bundle.group], bundle.kind
-        flat = flattened(bundle) if work.groups[0]["fused"] else None
-        for make in [moves.order] if flat is None else [moves.order, moves.traced]:
+        compiles, (device, dtype) = compilers.way(work.groups, bundle) == "torch.compile", bundle.kind
+        for make in [moves.order, moves.traced] if compiles else [moves.order]:
             if (make, device, dtype) not in orders:
                 orders[make, device, dtype] = make(decision, device, dtype)
-        order = orders[moves.order, device, dtype]
-        if order.changed is False:
-            return Moved(None)
-        rule = moves.GroupRule.of(work.config, group, bundle.params[0].dtype, work.size)
+        order, rule = orders[moves.order, device, dtype], work.rule(bundle)
         if isinstance(step_size, Tensor):
             step_size = step_size.to(device, dtype).clamp(min=torch.finfo(dtype).tiny)
         else:
             step_size = max(step_size, torch.finfo(dtype).tiny)
         found = None
-        if flat is not None:
-            found = _move_compiled(work, bundle, flat, rule, orders[moves.traced, device, dtype], step_size)
+        if compiles:
+            move = partial(moves.compiled_move, bundle, rule, orders[moves.traced, device, dtype], step_size)
+            found = compilers.attempt(work.groups, device, move)
             if found is not None and order.measured:
                 found = found._replace(sums=moves.measure(bundle, rule, order, step_size))
-        grad_sq, measured = found or moves.in_main_run(bundle, rule, order, step_size)
-        grad_sqs.append(grad_sq)
-        sums.append(measured)
-    return _add_up(work, grad_sqs, sums)
-
-
-def _move_compiled(
-    work: Work, bundle: Bundle, piece: Piece, rule: moves.GroupRule, order: moves.Order, step_size: Any
-) -> moves.Result | None:
-    """The same by the compiled kernel; None where there is none: from then on moves are eager."""
-    try:
-        found = moves.compiled_move(piece, rule, order, step_size)
-    except Exception as error:
-        if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
-            raise  # not the compiler's, which has written nothing
-        reason = str(error).partition("\n")[0]
-        warnings.warn(
-            f"fused=True: torch.compile failed, so that moves are eager from now on: {reason}", stacklevel=12
-        )
-        work.groups[0]["fused"] = False
-        return None
-    bundle.place(bundle.state["iterate"] if bundle.is_half else bundle.params[0])
-    return found
+        results.append(found or moves.in_main_run(bundle, rule, order, step_size))
+    return results
 
 
 def _add_up(work: Work, grad_sqs: Sequence[Any], sums: Sequence[Any]) -> Moved:

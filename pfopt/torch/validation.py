@@ -14,6 +14,7 @@ from torch.nn import Module
 from torch.nn.parameter import is_lazy
 
 from pfopt import options
+from pfopt.torch import compilers
 
 PER_GROUP = ("lr", "momentum", "nesterov", "weight_decay")
 
@@ -31,12 +32,12 @@ def flags(defaults: dict[str, Any]) -> None:
 
 @cache
 def compiler(device: torch.device) -> None:
-    """``torch.compile`` works on the device, with whatever compiler it needs."""
+    """The compiler of ``fused=True`` works on the device, with whatever it needs itself."""
     try:
-        torch.compile(torch.neg)(torch.ones(2, device=device))
+        compilers.check(device)
     except Exception as error:
         raise RuntimeError(
-            f"fused=True needs torch.compile, which does not work here on {device}: {error}"
+            f"fused=True needs {compilers.on(device)}, which does not work here on {device}: {error}"
         ) from error
 
 

@@ -36,7 +36,7 @@ class ParameterFree(ParameterFreeOptimizer):
 
     Raises:
         TypeError, ValueError: an argument is wrong; the message names it, what is allowed and what came.
-        RuntimeError: ``fused=True``, and ``torch.compile`` does not work here.
+        RuntimeError: ``fused=True``, and its compiler does not work here.
 
     Note:
         Call ``step()``, ``zero_grad()``, ``state_dict()`` and learning-rate schedulers on this object; the base is

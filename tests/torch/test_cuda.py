@@ -57,7 +57,14 @@ def test_a_gpu_takes_the_decisions_of_a_cpu(plan: Any, dtype: torch.dtype) -> No
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"momentum": 0.9}, {"plan": "certified"}, {"plan": pfopt.Practical(scope="tensor")}]
+    "options",
+    [
+        {},
+        {"momentum": 0.9},
+        {"plan": "certified"},
+        {"plan": pfopt.Practical(scope="tensor")},
+        {"fused": True, "weight_decay": 0.01},
+    ],
 )
 def test_only_the_last_step_of_a_run_waits(options: dict[str, Any]) -> None:
     model = regression("cuda")
@@ -75,6 +82,53 @@ def test_only_the_last_step_of_a_run_waits(options: dict[str, Any]) -> None:
             with no_waiting():
                 feed_step(model, optimizer, step)
     assert waited <= len(optimizer.history()) + 2
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16, torch.float64])
+@pytest.mark.parametrize("options", [{}, {"momentum": 0.9, "nesterov": True, "weight_decay": 0.01}])
+def test_kernels_move_as_eager_code_does(options: dict[str, Any], dtype: torch.dtype) -> None:
+    losses = []
+    for fused in (False, True):
+        model = regression("cuda", dtype)
+        optimizer = ParameterFreeSGD(model.parameters(), STEPS, fused=fused, **options)
+        run(model, optimizer, STEPS)
+        assert optimizer.param_groups[0]["fused"] is fused
+        losses.append(model.full_loss())
+    assert losses[1] == pytest.approx(losses[0], rel=0.02)
+
+
+def test_kernels_in_a_graph_move_as_eager_steps_do() -> None:
+    """The gradients stay where they are, so that the tables which were made before the capture hold."""
+    losses = []
+    for captured in (False, True):
+        model = regression("cuda")
+        optimizer = ParameterFreeSGD(model.parameters(), STEPS, capturable=True, fused=True)
+        graph, step = torch.cuda.CUDAGraph(), 0
+        while step < STEPS:
+            if captured and optimizer.status().phase == "main":
+                break
+            optimizer.zero_grad(set_to_none=False)
+            model.loss().backward()
+            optimizer.step()
+            step += 1
+        if captured:  # two more steps outside: the first compiles
+            side = torch.cuda.Stream()
+            side.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(side):
+                for _ in range(2):
+                    optimizer.zero_grad(set_to_none=False)
+                    model.loss().backward()
+                    optimizer.step()
+            torch.cuda.current_stream().wait_stream(side)
+            with torch.cuda.graph(graph):
+                optimizer.zero_grad(set_to_none=False)
+                model.loss().backward()
+                optimizer.step()
+            for _ in range(step + 2, STEPS):
+                graph.replay()
+        assert optimizer.status().phase == "done"
+        losses.append(model.full_loss())
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
 
 
 def test_a_captured_main_run_is_that_of_eager_steps() -> None:
