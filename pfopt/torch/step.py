@@ -33,6 +33,9 @@ class Work(NamedTuple):
     bundles: list[Bundle]
     buffers: list[Tensor]  # the caller's
     size: int  # coordinates of all parameters together; 0 where none has a step of its own
+    poison: Any = (
+        None  # 0, or NaN where a ``GradScaler`` has found infinity, see ``amp``; None without a scaler
+    )
 
     def over_shards(self, *columns: Sequence[Any]) -> list[list[Any]]:
         """Columns of what each bundle has summed here, over all shards: one reduction for all of them."""
@@ -54,6 +57,12 @@ class Work(NamedTuple):
     def step_sizes(self, steps: Vector) -> list[Any]:
         """The step sizes that move each bundle, see ``Scopes.step_sizes``."""
         return self.scopes.step_sizes(steps, self.bundles)
+
+    def poisoned(self, number: Any) -> Any:
+        """A number that is measured of a gradient, with what a ``GradScaler`` has found."""
+        if self.poison is None:
+            return number
+        return number + (self.poison.to(number.device) if isinstance(number, Tensor) else float(self.poison))
 
     @property
     def on_host(self) -> bool:
@@ -89,9 +98,9 @@ def set_anchor(work: Work, waiting: Flag) -> None:
 
 
 def _measure(work: Work, state: State, loss: Tensor | float | None) -> Measured:
-    columns = [[bundle.norms_sq(on_host=work.on_host) for bundle in work.bundles]]
+    columns = [[work.poisoned(bundle.norms_sq(on_host=work.on_host)) for bundle in work.bundles]]
     if any(group["weight_decay"] for group in work.groups):
-        columns.append([_decayed_norms_sq(work, bundle) for bundle in work.bundles])
+        columns.append([work.poisoned(_decayed_norms_sq(work, bundle)) for bundle in work.bundles])
     sums = [work.sums(column, 1) for column in work.over_shards(*columns)]
     raw_sq, grad_sq = sums[0], sums[-1]
     signal = whole(raw_sq) != 0

@@ -1,0 +1,46 @@
+"""The bundles of the parameters that take part, made anew only where something was exchanged."""
+
+from typing import Any
+
+from torch import Tensor
+
+from pfopt.core.records import Phase
+from pfopt.torch import slots
+from pfopt.torch.bundles import Bundle, Layout, members
+from pfopt.torch.state import Memory, Setting
+
+State = dict[Tensor, dict[str, Any]]
+
+
+class Packing:
+    """A layout, and what it hangs on."""
+
+    def __init__(self) -> None:
+        self._made: tuple[Any, Layout] | None = None
+
+    def bundles(
+        self, setting: Setting, groups: list[dict[str, Any]], state: State, memory: Memory, *, gradients: bool
+    ) -> list[Bundle]:
+        """The bundles, with gradients or without; a parameter's state is made at its first gradient."""
+        shared, taking_part = groups[0], members(groups, state, gradients=gradients)
+        momentum = any(group.get("momentum") for group in groups)
+        fused = bool(shared["fused"]) and memory.phase == Phase.MAIN
+        key = setting, momentum, fused, shared["foreach"]
+        if self._made is None or self._made[0] != key or not self._made[1].is_current(taking_part, state):
+            names = slots.names(setting, momentum=momentum)
+            layout = Layout(
+                taking_part,
+                lambda param: slots.fill(state[param], param, names),
+                together=shared["foreach"] is not False,
+                large_apart=fused,
+            )
+            self._made = key, layout
+        return self._made[1].bundles(gradients)
+
+    def coordinates(self) -> int:
+        """Of all parameters that were packed last, on all processes."""
+        params = self._made[1].params if self._made is not None else []
+        return sum(param.numel() * (1 + param.is_complex()) for param in params)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Packing, ()  # a copy packs its own parameters
