@@ -36,6 +36,7 @@ def unscale(optimizer: object, params: Iterable[Tensor]) -> Tensor | None:
             torch._foreach_mul_(gradients, inverse.to(device))
     if found is None:
         return None
+    found = found.full_tensor() if hasattr(found, "full_tensor") else found
     return torch.where(found > 0, nan, 0.0)
 
 

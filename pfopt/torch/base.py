@@ -37,9 +37,7 @@ class ParameterFreeOptimizer(Optimizer):
     """
 
     _based = False  # whether a base makes the directions
-    _step_supports_amp_scaling = (
-        True  # a ``GradScaler`` calls step() where gradients overflow, too; see ``amp``
-    )
+    _step_supports_amp_scaling = True  # for ``GradScaler``, see ``amp``
 
     def __init__(
         self,
@@ -233,8 +231,8 @@ class ParameterFreeOptimizer(Optimizer):
             memory = memories.fresh(setting.config, self.param_groups, scopes, buffers, based=self._based)
             self._known = None
         self._follow_groups(memory)
-        taking_part = [member.param for member in members(self.param_groups, self.state, gradients=True)]
-        memory.settle(self.param_groups, taking_part, buffers)
+        taking_part = members(self.param_groups, self.state, gradients=True)
+        memory.settle(self.param_groups, {member.param.device for member in taking_part}, buffers)
         return memory
 
     def _follow_groups(self, memory: Memory) -> None:

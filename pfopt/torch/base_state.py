@@ -36,10 +36,14 @@ class BaseState(NamedTuple):
 
     def adopt(self) -> None:
         """Find the base's state of every parameter; that of a new one is what it has at its anchor."""
-        for param, own in self._known():
-            own["base"] = self.base.state.get(param, {})
-            if "base_anchor" not in own:
-                own["base_anchor"] = copy.deepcopy(own["base"])
+        known = self.base.state
+        for group in self.groups:
+            for param in group["params"]:
+                own = self.state.get(param)
+                if own and "anchor" in own:
+                    own["base"] = known.get(param, {})
+                    if "base_anchor" not in own:
+                        own["base_anchor"] = copy.deepcopy(own["base"])
 
     def reanchor(self) -> None:
         """The anchor is where the parameters are now."""

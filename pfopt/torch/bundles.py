@@ -5,6 +5,7 @@ one vector of each kind, of which the tensors in ``state[p]`` are views, so that
 calls do not grow with the number of tensors.
 """
 
+import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -143,22 +144,23 @@ class Layout:
         self.real = [ops.as_real(local(param.detach())) for param in self.params]
         self.splits = list(map(split_of, self.params))
         self.pointers = list(map(_address, self.params))
+        self.coordinates = sum(param.numel() * (1 + param.is_complex()) for param in self.params)
         self.tensors = [self._held(index)[1:] for index in range(len(members))]
 
     def is_current(self, members: Sequence[Member], state: Mapping[Tensor, dict[str, Any]]) -> bool:
         """Whether nothing was exchanged since."""
-        return (
-            len(members) == len(self.members)
-            and all(one.param is param for one, param in zip(members, self.params, strict=True))
-            and all(one[:2] == other[:2] for one, other in zip(members, self.members, strict=True))
-            and all(state.get(param) is own for param, own in zip(self.params, self.states, strict=True))
-            and list(map(_address, self.params)) == self.pointers
-            and all(
-                own.get(name) is tensor
-                for own, names, held in zip(self.states, self.names, self.tensors, strict=True)
-                for name, tensor in zip(names, held, strict=True)
-            )
-        )
+        if len(members) != len(self.members):
+            return False
+        own = zip(self.members, self.states, self.names, self.tensors, self.pointers, strict=True)
+        for given, (member, held, names, tensors, pointer) in zip(members, own, strict=True):
+            param = given.param
+            if param is not member.param or given[:2] != member[:2] or _address(param) != pointer:
+                return False
+            if state.get(param) is not held or not all(
+                map(operator.is_, map(held.get, names), tensors)  # type: ignore[arg-type]
+            ):
+                return False
+        return True
 
     def bundles(self, gradients: bool = True) -> list[Bundle]:
         """The bundles, with the parameters' gradients; those that have none are apart from those that have one."""

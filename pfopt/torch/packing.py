@@ -39,8 +39,7 @@ class Packing:
 
     def coordinates(self) -> int:
         """Of all parameters that were packed last, on all processes."""
-        params = self._made[1].params if self._made is not None else []
-        return sum(param.numel() * (1 + param.is_complex()) for param in params)
+        return self._made[1].coordinates if self._made is not None else 0
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Packing, ()  # a copy packs its own parameters

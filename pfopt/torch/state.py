@@ -8,7 +8,7 @@ Where all parameters are on CPUs, that is on numbers of the host. On an accelera
 captured, what changes from step to step is tensors on the parameters' device, written in place, and nothing waits.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from typing import Any, NamedTuple
@@ -100,12 +100,12 @@ class Memory:
         """The ratio of every group in this run; 1 while it is unknown."""
         return self.ratios + [1.0] * (len(groups) - len(self.ratios))
 
-    def settle(self, groups: Groups, params: Sequence[Tensor], buffers: Sequence[Tensor]) -> None:
-        """Bring everything to where the parameters are that take part."""
-        devices = [param.device for param in params]
-        waits = groups[0]["capturable"] or any(device.type != "cpu" for device in devices)
+    def settle(self, groups: Groups, devices: Collection[torch.device], buffers: Sequence[Tensor]) -> None:
+        """Bring everything to a device of the parameters that take part."""
+        elsewhere = sorted((device for device in devices if device.type != "cpu"), key=str)
+        waits = groups[0]["capturable"] or elsewhere
         waits = waits and self.controller.metric is None  # a base steps at a number of the host
-        device = devices[0] if waits else None
+        device = next(iter(elsewhere or devices)) if waits else None
         if device != self.device:
             current, self.device = self.read(), device
             self._write(current)

@@ -33,9 +33,7 @@ class Work(NamedTuple):
     bundles: list[Bundle]
     buffers: list[Tensor]  # the caller's
     size: int  # coordinates of all parameters together; 0 where none has a step of its own
-    poison: Any = (
-        None  # 0, or NaN where a ``GradScaler`` has found infinity, see ``amp``; None without a scaler
-    )
+    poison: Any = None  # 0, or NaN where a ``GradScaler`` found infinity; None without one
 
     def over_shards(self, *columns: Sequence[Any]) -> list[list[Any]]:
         """Columns of what each bundle has summed here, over all shards: one reduction for all of them."""

@@ -34,12 +34,15 @@ class ParameterFree(ParameterFreeOptimizer):
     Args:
         base: an optimizer whose step is proportional to its ``lr``, a number or a tensor, such as
             ``torch.optim.AdamW(params)``; of its learning rates only the groups' ratio counts. Its weight decay,
-            momentum and ``maximize`` stay its own.
+            momentum and ``maximize`` stay its own. Keys of its groups that are nobody's option, such as timm's
+            ``lr_scale``, are kept.
         total_steps, plan, foreach, fused, buffers: as in ``ParameterFreeSGD``, but no coordinate or tensor has a step
             size of its own: the base has scaled it, and moves all parameters of a group at one rate.
 
     Raises:
-        TypeError, ValueError: an argument is wrong; the message names it, what is allowed and what came.
+        TypeError, ValueError: an argument is wrong; the message names it, what is allowed and what came. A base whose
+            steps are not proportional to its learning rate is refused at the first gradient, as one that keeps state
+            where torch does not save it.
         RuntimeError: ``fused=True``, and ``torch.compile`` does not work here.
 
     Note:
@@ -49,6 +52,9 @@ class ParameterFree(ParameterFreeOptimizer):
         four times that: a base that averages gradients shows the search less noise than it makes. On an accelerator
         ``step()`` waits for the device once, since the base takes its rate from the host. In half precision, and at the
         first gradient of all and of the main run, directions are read off at a rate so large that it costs no digits.
+        At the first one eight more steps of the base, which leave no trace, tell whether they are proportional to its
+        learning rate. ``lr`` is best left constant, but for a warm-up: where it falls in a main run whose steps decay
+        anyway a warning says so, once.
 
     Example:
         >>> import torch, pfopt.torch
@@ -168,7 +174,6 @@ class ParameterFree(ParameterFreeOptimizer):
                 keeper.reanchor()
         if anew:
             keeper.begin_anew()
-        keeper.adopt()
 
 
 def _bases(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:

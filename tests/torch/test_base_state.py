@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.distributed import checkpoint
 from torch.distributed.checkpoint.state_dict import (
     StateDictOptions,
     get_model_state_dict,
@@ -68,6 +69,30 @@ def test_distributed_checkpoints_have_the_bases_state(kind: Any, stop: int, flat
     set_optimizer_state_dict(other, again, content, options=options)
     if stop:
         assert_same(again.base.state_dict(), optimizer.base.state_dict())
+    run(model, optimizer, STEPS - stop, first=stop)
+    run(other, again, STEPS - stop, first=stop)
+    assert_same(snapshot(other), snapshot(model))
+
+
+@pytest.mark.parametrize("kind", [torch.optim.AdamW, Counting])
+@pytest.mark.parametrize("stop", [3, 40])
+@pytest.mark.filterwarnings("ignore::UserWarning:torch")
+def test_files_of_distributed_checkpoints_are_read_into_a_fresh_optimizer(
+    tmp_path: Any, kind: Any, stop: int
+) -> None:
+    """What is not in the state that is read into is not read."""
+    model, optimizer = make(kind)
+    run(model, optimizer, stop)
+    optimizer.zero_grad()
+    checkpoint.save(
+        {"optim": get_optimizer_state_dict(model, optimizer)}, checkpoint_id=tmp_path, no_dist=True
+    )
+    other, again = make(kind)
+    read: Any = {"optim": get_optimizer_state_dict(other, again)}
+    checkpoint.load(read, checkpoint_id=tmp_path, no_dist=True)
+    set_optimizer_state_dict(other, again, read["optim"])
+    set_model_state_dict(other, get_model_state_dict(model))
+    assert_same(again.base.state_dict(), optimizer.base.state_dict())
     run(model, optimizer, STEPS - stop, first=stop)
     run(other, again, STEPS - stop, first=stop)
     assert_same(snapshot(other), snapshot(model))
