@@ -72,9 +72,9 @@ def on_total_steps(name: str, own: int | None, saved: int | None) -> None:
 
 def on_another_point(name: str, memory: Memory, bundles: list[Bundle]) -> None:
     """Say it where the parameters are not those with which the state was saved; looked at once after loading."""
-    saved, memory.checksum = memory.checksum, None
-    found = checkpoint.checksum(bundles) if saved else None
-    if found is not None and found.keys() == (saved or {}).keys() and found != saved:
+    saved, memory.checksum = memory.checksum, ""
+    found = checkpoint.checksum(bundles)
+    if found != saved and checkpoint.same_kind(found, saved):
         held = "the point to deploy" if memory.deployed else "the training point"
         _warn(
             f"{name}: the parameters are not those that they were when the state was saved, at {held}; save the "

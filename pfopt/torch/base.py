@@ -219,7 +219,7 @@ class ParameterFreeOptimizer(Optimizer):
     def _compared_memory(self) -> Memory | None:
         """What is remembered, once the parameters were looked at that it was loaded for."""
         memory = self._memory()
-        if memory is not None and memory.checksum is not None:
+        if memory is not None and memory.checksum:
             advice.on_another_point(type(self).__name__, memory, self._bundles(memory, gradients=False))
         return memory
 

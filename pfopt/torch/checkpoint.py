@@ -19,17 +19,23 @@ def keys(saved: dict[str, Any]) -> list[Any]:
     return [key for group in saved["param_groups"] for key in group["params"]]
 
 
-def checksum(bundles: list[Bundle]) -> dict[str, int] | None:
-    """The sum of the parameters' bits by dtype, which no order of summation changes; None where they are split."""
+def checksum(bundles: list[Bundle]) -> str:
+    """The sum of the parameters' bits by dtype, which no order of summation changes; "" where they are split."""
     if any(bundle.split is not None for bundle in bundles):
-        return None  # every process would have to take part
-    found: dict[str, int] = {}
+        return ""  # every process would have to take part
+    found: dict[str, Tensor] = {}
     params = {param.data_ptr(): param for bundle in bundles for param in bundle.params}
     for param in params.values():
-        bits = param.detach().contiguous().view(BITS[param.element_size()])
+        bits = param.detach().contiguous().view(BITS[param.element_size()]).sum(dtype=torch.int64)
         name = str(param.dtype).removeprefix("torch.")
-        found[name] = found.get(name, 0) + bits.sum(dtype=torch.int64)  # type: ignore[operator]
-    return {name: int(total) for name, total in found.items()}
+        found[name] = found[name] + bits.to(found[name].device) if name in found else bits
+    return " ".join(f"{name}:{int(found[name])}" for name in sorted(found))
+
+
+def same_kind(one: str, other: str) -> bool:
+    """Whether two checksums are of parameters of the same dtypes, so that they can be compared."""
+    dtypes = [[part.partition(":")[0] for part in each.split()] for each in (one, other)]
+    return dtypes[0] == dtypes[1]
 
 
 @contextmanager

@@ -81,7 +81,7 @@ class Memory:
     history: list[ProbeRecord] = field(default_factory=list)
     deployed: str = ""  # the name of the state tensors that eval() has exchanged with the parameters
     idle: int = 0  # steps after the returned point was delivered
-    checksum: dict[str, int] | None = None  # of the parameters, as they were saved; until it is compared
+    checksum: str = ""  # of the parameters, as they were saved; until it is compared
 
     def __repr__(self) -> str:
         return f"<{self.phase.label}>"  # in the repr of the optimizer
@@ -170,7 +170,7 @@ class Memory:
 
         return _mapped(self.controller, read)
 
-    def saved(self, checksum: dict[str, int] | None) -> dict[str, Any]:
+    def saved(self, checksum: str) -> dict[str, Any]:
         """As torch saves it, with the checksum of the parameters; waits for the device."""
         names = ("buffers", "due", "ratios", "deployed", "idle")
         own = {"checksum": checksum, **{name: getattr(self, name) for name in names}}

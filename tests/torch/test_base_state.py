@@ -1,4 +1,5 @@
 """What a base remembers travels where torch looks for it, and goes back to the anchor as a whole."""
+# pyright: reportPrivateImportUsage=false
 
 from __future__ import annotations
 
