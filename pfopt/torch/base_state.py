@@ -97,6 +97,7 @@ class BaseState(NamedTuple):
         """Let the groups hold the base's options, as they are to be saved."""
         for group, of_base in zip(self.groups, self.base.param_groups, strict=True):
             group["base"] = {name: value for name, value in of_base.items() if name != "params"}
+            group["base_anchor"] = dict(group["base_anchor"])  # what was saved before stays as it is
 
     def load(self, loaded: dict[str, Any]) -> None:
         """Load what was saved; both states by the base itself, which knows where each tensor belongs."""

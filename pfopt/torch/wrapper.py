@@ -129,17 +129,8 @@ class ParameterFree(ParameterFreeOptimizer):
             ValueError: it is not the state of a ``ParameterFree`` around such a base, or the groups, or the shapes of
                 parameters, are not those that were saved.
         """
-        saved_groups = state_dict["param_groups"]
-        if not all("base" in group for group in saved_groups):
-            raise ValueError('state_dict must hold the state of the base, under "base" of every group')
-        saved, own = (
-            set(groups[0]) - {"params"} for groups in (_bases(saved_groups), self.base.param_groups)
-        )
-        own_only, saved_only = own - saved, saved - own - {"initial_lr", "param_names"}
-        if own_only and saved_only:  # versions of one kind add options, another kind has some of its own
-            raise ValueError(
-                f"base must be of the kind that was saved, with {sorted(saved)}, got {sorted(own)}"
-            )
+        if not self._optimizer_load_state_dict_pre_hooks:  # they may yet adapt it
+            _require_kind(self.base, state_dict["param_groups"])
         super().load_state_dict(state_dict)
 
     # ---------------------------------------------------------------- inside
@@ -176,8 +167,14 @@ class ParameterFree(ParameterFreeOptimizer):
             keeper.begin_anew()
 
 
-def _bases(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [group["base"] for group in groups]
+def _require_kind(base: Optimizer, saved_groups: list[dict[str, Any]]) -> None:
+    """It is such a base that was saved."""
+    if not all("base" in group for group in saved_groups):
+        raise ValueError('state_dict must hold the state of the base, under "base" of every group')
+    saved, own = (set(group) - {"params"} for group in (saved_groups[0]["base"], base.param_groups[0]))
+    own_only, saved_only = own - saved, saved - own - {"initial_lr", "param_names"}
+    if own_only and saved_only:  # versions of one kind add options, another kind has some of its own
+        raise ValueError(f"base must be of the kind that was saved, with {sorted(saved)}, got {sorted(own)}")
 
 
 def _others(base: Optimizer, group: dict[str, Any]) -> dict[str, Any]:

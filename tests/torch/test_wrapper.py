@@ -294,7 +294,7 @@ def test_a_learning_rate_that_is_a_tensor_is_written_and_put_back() -> None:
 def test_the_base_steps_in_place_and_nothing_is_cloned() -> None:
     """But where the step size hangs on the gradient itself, at the first one of all and of the main run.
 
-    Eight more steps at the first one, four of them large, tell whether the base moves in proportion to its learning rate.
+    Eight more steps at the first one, four of them large, tell whether the base moves in proportion to its rate.
     """
     net = model()
     opt = ParameterFree(torch.optim.SGD(net.parameters(), lr=1.0), 200)
