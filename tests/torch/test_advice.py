@@ -19,7 +19,7 @@ from torch.optim.lr_scheduler import (
 from pfopt.torch import ParameterFree, ParameterFreeSGD
 from tests.torch.problems import Regression, assert_same, run, snapshot
 
-STEPS = 60
+STEPS = 56
 
 
 def caught(action: Callable[[], Any]) -> list[str]:
@@ -85,7 +85,7 @@ def test_a_warm_up_around_a_base() -> None:
     assert not caught(lambda: run(model, optimizer, STEPS, after_step=lambda _: scheduler.step()))
 
 
-@pytest.mark.parametrize("stop", [5, 40, STEPS])
+@pytest.mark.parametrize("stop", [5, STEPS])
 @pytest.mark.parametrize("total_steps", [STEPS, 2 * STEPS, None])
 def test_a_checkpoint_overrules_total_steps(stop: int, total_steps: int | None) -> None:
     model, other = Regression(), Regression()
@@ -98,9 +98,10 @@ def test_a_checkpoint_overrules_total_steps(stop: int, total_steps: int | None) 
     assert all(f"total_steps={STEPS} of the state" in each for each in messages)
 
 
-@pytest.mark.parametrize("kind", ["sgd", "bfloat16", "adamw", "certified"])
+@pytest.mark.parametrize(
+    ("kind", "stop"), [("sgd", 6), ("sgd", 50), ("bfloat16", 50), ("adamw", 50), ("certified", 6)]
+)
 @pytest.mark.parametrize("inside", [(False, False), (True, True), (True, False), (False, True)], ids=str)
-@pytest.mark.parametrize("stop", [6, 50])
 def test_model_and_optimizer_saved_at_different_points(
     kind: str, inside: tuple[bool, bool], stop: int
 ) -> None:
