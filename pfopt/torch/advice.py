@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 
-import pfopt
 from pfopt.core.records import Phase
 from pfopt.torch import checkpoint
 from pfopt.torch.bundles import Bundle
@@ -15,7 +14,7 @@ from pfopt.torch.state import Memory
 
 NEAR = 0.1, 10.0  # learning rates that a person may mean as a multiplier
 FALL = 0.9  # of the highest lr in the main run: below, it falls
-OWN = tuple(os.path.dirname(module.__file__) + os.sep for module in (pfopt, torch) if module.__file__)
+OWN = tuple(os.path.dirname(each) + os.sep for each in (os.path.dirname(__file__), str(torch.__file__)))
 
 
 class Advice:
