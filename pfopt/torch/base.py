@@ -5,7 +5,6 @@ parameters, and ``pfopt.core`` makes every decision.
 """
 # pyright: reportPrivateImportUsage=false
 
-import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -16,14 +15,16 @@ from torch.nn import Module
 from torch.optim import Optimizer
 
 from pfopt import options
-from pfopt.core.records import Outcome, Phase
-from pfopt.core.run import estimates
+from pfopt.core.records import Phase
 from pfopt.options import PlanLike
-from pfopt.status import ProbeRecord, Status, message
-from pfopt.torch import compilers, transition, validation
+from pfopt.status import ProbeRecord, Status
+from pfopt.torch import advice, amp, checkpoint, report, transition, validation
 from pfopt.torch import state as memories
-from pfopt.torch.bundles import Bundle, Layout
-from pfopt.torch.norms import Scopes
+from pfopt.torch.advice import Advice
+from pfopt.torch.buffers import Buffers
+from pfopt.torch.bundles import Bundle, members
+from pfopt.torch.norms import Scopes, origins
+from pfopt.torch.packing import Packing
 from pfopt.torch.state import Memory, Setting
 from pfopt.torch.step import Work, take_gradient
 
@@ -31,10 +32,12 @@ from pfopt.torch.step import Work, take_gradient
 class ParameterFreeOptimizer(Optimizer):
     """An optimizer without a learning rate to tune; ``ParameterFreeSGD`` and ``ParameterFree`` say what moves.
 
-    Per-parameter tensors live in ``state[p]``, and what else is remembered in ``param_groups[0]["search"]``.
+    Per-parameter tensors live in ``state[p]``, made at the first gradient of ``p``: what never had one takes no part.
+    What else is remembered is ``search`` of every parameter group.
     """
 
     _based = False  # whether a base makes the directions
+    _step_supports_amp_scaling = True  # for ``GradScaler``, see ``amp``
 
     def __init__(
         self,
@@ -45,10 +48,11 @@ class ParameterFreeOptimizer(Optimizer):
         **defaults: Any,
     ) -> None:
         chosen = options.plan(plan)
-        options.sgd_only(chosen, total_steps, defaults["momentum"])
+        options.sgd_only(chosen, total_steps, defaults.get("momentum", 0.0))
         total_steps = None if total_steps is None else options.total_steps(total_steps, chosen)
         validation.flags(defaults)
-        self._buffers, self._layout = validation.buffers(buffers), None
+        self._buffers, self._packing, self._advice = Buffers(buffers), Packing(), Advice()
+        self._known: list[list[Tensor]] | None = None  # the parameters of each group at the last step
         shared = {"total_steps": total_steps, "plan": memories.plan_to_dict(chosen), "differentiable": False}
         super().__init__(params, {**defaults, **shared})
         if defaults["fused"]:
@@ -67,7 +71,7 @@ class ParameterFreeOptimizer(Optimizer):
             raise
 
     def __getstate__(self) -> dict[str, Any]:
-        own = {"_buffers": self._buffers, "_layout": None}
+        own = {name: getattr(self, name) for name in ("_buffers", "_packing", "_advice", "_known")}
         return {**super().__getstate__(), **own}  # type: ignore[misc]
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -78,28 +82,36 @@ class ParameterFreeOptimizer(Optimizer):
 
     def state_dict(self) -> dict[str, Any]:
         """The state, in numbers, lists and tensors; waits for the device."""
+        self._forget()
+        memory = self._memory()
         saved = super().state_dict()
-        for group in saved["param_groups"]:
-            if isinstance(group.get("search"), Memory):
-                group["search"] = group["search"].saved()
+        if memory is not None:
+            search = memory.saved(checkpoint.checksum(self._bundles(memory, gradients=False)))
+            for group in saved["param_groups"]:
+                group["search"] = search
         return saved
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Load a state, ``total_steps``, the plan and the other options included.
 
-        Float32 accumulators of half-precision parameters keep their precision.
+        Float32 accumulators of half-precision parameters keep their precision. A ``total_steps`` other than the
+        constructor's warns, and so does the first step where the parameters are not those that were saved with it.
 
         Raises:
             ValueError: it is that of another optimizer, or the groups, or the shapes of parameters or buffers, are not
                 those that were saved.
         """
         if not self._optimizer_load_state_dict_pre_hooks:  # they may yet adapt it
-            validation.saved_state(state_dict, self.param_groups)
-        with memories.precision_kept(self):
+            validation.saved_state(state_dict, self.param_groups, based=self._based)
+        own = self.param_groups[0]["total_steps"]
+        with checkpoint.precision_kept(self) as loaded:
             super().load_state_dict(state_dict)
-        memory = self._memory()
+        self._load_more(loaded[-1])
+        self._known, memory = None, self._memory()
+        advice.on_total_steps(type(self).__name__, own, self.param_groups[0]["total_steps"])
         if memory is not None:
-            validation.saved_buffers(memory.buffers, self._own_buffers())
+            validation.saved_buffers(memory.buffers, self._buffers.live())
+            self._known = [list(group["params"]) for group in self.param_groups]
 
     @torch._disable_dynamo  # traced, it would be unrolled over all tensors: minutes; see ``fused``
     @torch.no_grad()
@@ -108,27 +120,37 @@ class ParameterFreeOptimizer(Optimizer):
 
         Args:
             closure: reevaluates the model and returns the loss; called once, with gradients enabled.
-            loss: the loss at which the gradients were taken, a scalar tensor or a number.
+            loss: the loss at which the gradients were taken, a scalar tensor or a number; of a closure that returns
+                None, too.
 
         Returns:
             The loss, if there is one.
 
         Raises:
-            TypeError, ValueError: the loss is not a real scalar.
+            TypeError, ValueError: the loss is not a real scalar, or buffers that were given as tensors were replaced.
         """
         self.train()
         if closure is not None:
             validation.closure(closure)
             with torch.enable_grad():
-                loss = closure()
+                told = closure()
+            loss = loss if told is None else told
         value = validation.loss(loss)
-        if all(param.grad is None for group in self.param_groups for param in group["params"]):
+        params = [param for group in self.param_groups for param in group["params"]]
+        if all(param.grad is None for param in params):
             return loss
         memory = self._settled_memory()
         if memory.phase == Phase.DONE:
-            self._count_idle_step(memory)
+            memory.idle += 1
+            advice.on_idle_step(type(self).__name__, memory, self._setting().config.total_steps)
             return loss
-        self._take(memory, value)
+        self._advice.on_rates(
+            type(self).__name__, self.param_groups, memory, decays=self._setting().config.decays
+        )
+        work = self._work(memory, amp.unscale(self, params))
+        self._take(work, value)
+        if work.poison is not None:
+            amp.return_to_anchor(work)
         return loss
 
     # ---------------------------------------------------------------- what a user reads
@@ -136,24 +158,7 @@ class ParameterFreeOptimizer(Optimizer):
     def status(self) -> Status:
         """Where the optimizer stands; waits for the device."""
         self._catch_up()
-        memory, config = self._memory(), self._setting().config
-        if memory is None:
-            left = None if config.unknown_horizon else config.total_steps
-            return Status(Phase.SEARCH.label, 0, 0, left, 0.0, 0.0, 0.0, Outcome.RUNNING.message)
-        now, run, _, step_size = memory.read()
-        taken = config.total_steps * (2**now.budget_doublings - 1) + now.spent
-        taken += 0 if now.phase == Phase.DONE else run.step
-        lipschitz, distance = estimates(run)
-        return Status(
-            phase=Phase(now.phase).label,
-            probe=len(memory.history),
-            step=taken,
-            steps_left=None if config.unknown_horizon else max(config.total_steps - taken - memory.idle, 0),
-            step_size=float(step_size),
-            lipschitz=lipschitz,
-            distance=distance,
-            message=message(Outcome(now.outcome), run.restarts),
-        )
+        return report.status(self._memory(), self._setting().config)
 
     def history(self) -> list[ProbeRecord]:
         """Every finished probe."""
@@ -167,7 +172,7 @@ class ParameterFreeOptimizer(Optimizer):
         Before the main run that is the anchor, the best point known; in the main run, its average.
         """
         self._catch_up()
-        memory = self._memory()
+        memory = self._compared_memory()
         if memory is not None and not memory.deployed:
             memory.deployed = transition.deployed(self._setting().config, memory.controller.state)
             self._swap(memory.deployed)
@@ -175,7 +180,7 @@ class ParameterFreeOptimizer(Optimizer):
     @torch.no_grad()
     def train(self) -> None:
         """Put the training point back into the parameters; a no-op where it is already there."""
-        memory = self._memory()
+        memory = self._compared_memory()
         if memory is not None and memory.deployed:
             self._swap(memory.deployed)
             memory.deployed = ""
@@ -194,28 +199,61 @@ class ParameterFreeOptimizer(Optimizer):
 
     # ---------------------------------------------------------------- inside
 
-    def _take(self, memory: Memory, loss: Tensor | float | None) -> None:
+    def _take(self, work: Work, loss: Tensor | float | None) -> None:
         """One gradient, and the end of a run where it was its last one."""
-        work = self._work(memory)
         take_gradient(work, loss)
-        if memory.due <= 0:
+        if work.memory.due <= 0:
             transition.finish(work)
 
+    def _load_more(self, loaded: dict[str, Any]) -> None:
+        """Load what torch does not know of."""
+
     def _memory(self) -> Memory | None:
-        group = self.param_groups[0]
-        if isinstance(group.get("search"), dict):  # a state that was loaded
-            group["search"] = Memory.loaded(group["search"])
-        return group.get("search")
+        held = [group["search"] for group in self.param_groups if group.get("search") is not None]
+        if held and isinstance(held[0], dict):  # a state that was loaded
+            held[0] = Memory.loaded(held[0])
+            for group in self.param_groups:
+                group["search"] = held[0]
+        return held[0] if held else None
+
+    def _compared_memory(self) -> Memory | None:
+        """What is remembered, once the parameters were looked at that it was loaded for."""
+        memory = self._memory()
+        if memory is not None and memory.checksum:
+            advice.on_another_point(type(self).__name__, memory, self._bundles(memory, gradients=False))
+        return memory
 
     def _settled_memory(self) -> Memory:
         """What is remembered, where the parameters are; made at the first step."""
-        memory, buffers, scopes = self._memory(), self._own_buffers(), self._scopes([]).number
+        memory, buffers, setting = self._memory(), self._buffers.live(), self._setting()
         if memory is None:
-            config = self._setting().config
-            memory = memories.fresh(config, self.param_groups, scopes, buffers, based=self._based)
-            self.param_groups[0]["search"] = memory
-        memory.settle(self.param_groups, scopes, buffers)
+            scopes = self._scopes([]).number
+            memory = memories.fresh(setting.config, self.param_groups, scopes, buffers, based=self._based)
+            self._known = None
+        self._follow_groups(memory)
+        taking_part = members(self.param_groups, self.state, gradients=True)
+        memory.settle(self.param_groups, {member.param.device for member in taking_part}, buffers)
         return memory
+
+    def _follow_groups(self, memory: Memory) -> None:
+        """See whether groups or parameters were added or removed since the last step."""
+        now, known = [group["params"] for group in self.param_groups], self._known
+        if known is not None and list(map(len, now)) == list(map(len, known)):
+            pairs = zip(now, known, strict=True)
+            if all(one is other for pair in pairs for one, other in zip(*pair, strict=True)):
+                return
+        if known is not None:
+            memory.rearrange(origins(self._setting().scope, known, now), origins("group", known, now))
+            self._forget()
+        self._known = list(map(list, now))
+        for group in self.param_groups:
+            group["search"] = memory
+
+    def _forget(self) -> None:
+        """Drop the state of parameters that were removed, which torch cannot save."""
+        params = {id(param) for group in self.param_groups for param in group["params"]}
+        for param in [key for key in self.state if isinstance(key, Tensor) and id(key) not in params]:
+            del self.state[param]
 
     def _setting(self) -> Setting:
         group = self.param_groups[0]
@@ -224,55 +262,30 @@ class ParameterFreeOptimizer(Optimizer):
     def _scopes(self, rho: list[float]) -> Scopes:
         return Scopes(self._setting().scope, [len(group["params"]) for group in self.param_groups], rho)
 
-    def _own_buffers(self) -> list[Tensor]:
-        held = self._buffers
-        return list(held.buffers()) if isinstance(held, Module) else held
-
-    def _work(self, memory: Memory) -> Work:
-        setting, packed, size = self._setting(), self._bundles(), 0
-        if setting.by_coordinate:
-            params = [param for group in self.param_groups for param in group["params"]]
-            size = sum(param.numel() * (1 + param.is_complex()) for param in params)
+    def _work(self, memory: Memory, poison: Any = None) -> Work:
+        setting, packed = self._setting(), self._bundles(memory)
         return Work(
             config=setting.config,
             groups=self.param_groups,
             memory=memory,
             scopes=self._scopes(memory.rho(self.param_groups)),
             bundles=packed,
-            buffers=self._own_buffers(),
-            size=size,
-            tables=self._layout[1].tables if self._layout else {},
+            buffers=self._buffers.live(),
+            size=self._packing.coordinates() if setting.by_coordinate else 0,
+            poison=poison,
+            tables=self._packing.tables,
         )
 
-    def _bundles(self, *, gradients: bool = True) -> list[Bundle]:
-        setting, shared, memory = self._setting(), self.param_groups[0], self._memory()
-        momentum = any(group["momentum"] for group in self.param_groups)
-        apart = bool(shared["fused"]) and memory is not None and memory.phase == Phase.MAIN
-        apart = apart and any(
-            compilers.on(param.device) != "Triton" for group in self.param_groups for param in group["params"]
+    def _bundles(self, memory: Memory, *, gradients: bool = True) -> list[Bundle]:
+        return self._packing.bundles(
+            self._setting(), self.param_groups, self.state, memory, gradients=gradients
         )
-        key = setting, momentum, apart, shared["foreach"]
-        states = [self.state[param] for group in self.param_groups for param in group["params"]]
-        if (
-            self._layout is None
-            or self._layout[0] != key
-            or not self._layout[1].is_current(self.param_groups, states)
-        ):
-            names = memories.names(setting, momentum=momentum)
-            self._layout = (
-                key,
-                Layout(
-                    self.param_groups,
-                    lambda param: memories.fill(self.state[param], param, names),
-                    together=shared["foreach"] is not False,
-                    large_apart=apart,
-                ),
-            )
-        return self._layout[1].bundles(gradients)
 
     def _swap(self, slot: str) -> None:
         """Exchange the parameters with state tensors; nothing where the name is ""."""
-        for bundle in self._bundles(gradients=False) if slot else []:
+        memory = self._memory()
+        assert memory is not None
+        for bundle in self._bundles(memory, gradients=False) if slot else []:
             held = bundle.points().clone()
             bundle.place(bundle.state[slot])
             bundle.state[slot].copy_(held)
@@ -285,14 +298,3 @@ class ParameterFreeOptimizer(Optimizer):
             return
         if memory.phase != Phase.DONE:
             transition.finish(self._work(memory))
-
-    def _count_idle_step(self, memory: Memory) -> None:
-        """Count a step after the returned point was delivered; the first one beyond the budget warns."""
-        total_steps = self._setting().config.total_steps
-        memory.idle += 1
-        if memory.controller.state.spent + memory.idle == total_steps + 1:
-            warnings.warn(
-                f"{type(self).__name__}: the budget of total_steps={total_steps} gradients is spent and the "
-                "parameters hold the returned point; this step and later ones change nothing",
-                stacklevel=7,  # the line that called step(), past torch's decorators
-            )

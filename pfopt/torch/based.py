@@ -24,7 +24,8 @@ from pfopt.core.arrays import Vector, whole, zeros_like
 from pfopt.core.main_run import Decision
 from pfopt.core.records import Phase, State
 from pfopt.core.step import Measured, Moved
-from pfopt.torch import moves, ops
+from pfopt.torch import moves, ops, proportional
+from pfopt.torch.base_state import BaseState
 from pfopt.torch.bundles import Bundle
 from pfopt.torch.state import Controller
 from pfopt.torch.step import (
@@ -50,18 +51,22 @@ class Products(NamedTuple):
 
 
 @np.errstate(all="ignore")
-def take_gradient(work: Work, base: Optimizer, loss: Tensor | float | None) -> bool:
+def take_gradient(work: Work, keeper: BaseState, loss: Tensor | float | None) -> bool:
     """Take one gradient; the end of the run is for ``transition`` to see.
 
     Returns:
         Whether the main run goes back to the anchor, and the base to the state that it had there.
+
+    Raises:
+        ValueError: the first gradient shows that the base's steps are not proportional to its learning rate.
     """
-    memory, old = work.memory, work.memory.controller
+    memory, old, base = work.memory, work.memory.controller, keeper.base
     assert old.metric is not None
     if not old.state.has_initial_step:
         set_anchor(work, True)
+        keeper.begin_anew()
     value = minimised(work, loss)
-    (ahead,) = work.over_shards([_ahead(work, bundle, base) for bundle in work.bundles])
+    (ahead,) = work.over_shards([work.poisoned(_ahead(work, bundle, base)) for bundle in work.bundles])
     finite = isfinite(work.total(ahead)) and (value is None or isfinite(value))
     signal = old.state.has_initial_step or _has_signal(work)
     goes_on = not (old.run.frozen and old.state.has_initial_step) and old.run.step < old.state.run_length
@@ -70,12 +75,16 @@ def take_gradient(work: Work, base: Optimizer, loss: Tensor | float | None) -> b
     known = None if work.config.certified else known
     nothing = [0.0] * len(ahead)
     products, lost = Products(ahead, nothing, nothing), False
+    if not signal and not any(group["lr"] for group in work.groups):
+        keeper.step([0.0] * len(work.groups))  # as distributed checkpoints make the state that they load
+    if finite and signal and not old.state.has_initial_step:
+        proportional.require(work, keeper, _unit(work.bundles))
     if not finite:
         products = products._replace(inner=[nan] * len(ahead))
     elif signal and goes_on and known is not None and np.max(known) > LARGEST_RATE:
         lost = True
     elif signal and goes_on:
-        products = _step_base(work, base, ahead, known)
+        products = _step_base(work, keeper, ahead, known)
         if lost := not isfinite(work.total(products.inner)):
             products = Products(ahead, nothing, nothing)
     starts = old.run.step == old.run.restart_step
@@ -122,26 +131,29 @@ def _ahead(work: Work, bundle: Bundle, base: Optimizer) -> Any:
 # ---------------------------------------------------------------- the step of the base
 
 
-def _step_base(work: Work, base: Optimizer, ahead: list[Any], known: Vector | None) -> Products:
+def _unit(bundles: Sequence[Bundle]) -> float:
+    return min((UNIT.get(bundle.params[0].dtype, WIDE_UNIT) for bundle in bundles), default=1.0)
+
+
+def _step_base(work: Work, keeper: BaseState, ahead: list[Any], known: Vector | None) -> Products:
     """Let the base step; in place where the step sizes are known, otherwise its directions are read off.
 
     Args:
         work: its bundles get the directions that were read off, and none where the base has moved them.
-        base: its learning rates are as before afterwards.
+        keeper: of the base, of which the learning rates are as before afterwards.
         ahead: of the bundles.
         known: the step sizes, or None.
     """
+    base = keeper.base
     held = {bundle.group for bundle in work.bundles if known is None or bundle.is_half}
     bundles = [bundle for bundle in work.bundles if bundle.gradients and bundle.group in held]
     before = [[param.clone() for param in bundle.params] for bundle in bundles]
-    unit = min((UNIT.get(bundle.params[0].dtype, WIDE_UNIT) for bundle in bundles), default=1.0)
+    unit = _unit(bundles)
     per_bundle = (
         [0.0] * len(work.bundles) if known is None else _rates(work, work.memory.controller.state, known)
     )
     rates = {bundle.group: rate for bundle, rate in zip(work.bundles, per_bundle, strict=True)}
-    _step_at(
-        base, [unit if place in held else rates.get(place, 0.0) for place in range(len(base.param_groups))]
-    )
+    keeper.step([unit if place in held else rates.get(place, 0.0) for place in range(len(base.param_groups))])
 
     for bundle, olds in zip(bundles, before, strict=True):
         bundle.directions = [
@@ -165,24 +177,6 @@ def _step_base(work: Work, base: Optimizer, ahead: list[Any], known: Vector | No
         for bundle, each, first, rate in zip(work.bundles, told, ahead, per_bundle, strict=True)
     ]
     return Products(ahead, inner, direction_sq)
-
-
-def _step_at(base: Optimizer, rates: Sequence[float]) -> None:
-    """One step of the base at these learning rates, which may be tensors there."""
-    kept = [float(group["lr"]) for group in base.param_groups]
-    try:
-        _set_rates(base, rates)
-        base.step()
-    finally:
-        _set_rates(base, kept)
-
-
-def _set_rates(base: Optimizer, rates: Sequence[float]) -> None:
-    for group, rate in zip(base.param_groups, rates, strict=True):
-        if isinstance(group["lr"], Tensor):
-            group["lr"].fill_(rate)
-        else:
-            group["lr"] = rate
 
 
 def _inner(bundle: Bundle, base: Optimizer) -> Any:

@@ -6,7 +6,7 @@ calls do not grow with the number of tensors.
 """
 
 import operator
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -26,7 +26,15 @@ ORDERS = (
     torch.channels_last_3d,
 )  # of entries in memory, without gaps
 
-StateOf = Callable[[Tensor], dict[str, Tensor]]
+StateOf = Callable[[Tensor], tuple[dict[str, Any], Sequence[str]]]  # the state, and which names of it
+
+
+class Member(NamedTuple):
+    """A parameter that takes part."""
+
+    group: int  # index of its parameter group
+    place: int  # among the parameters of all groups
+    param: Tensor
 
 
 class Piece(NamedTuple):
@@ -129,91 +137,106 @@ class Bundle:
 class Layout:
     """The bundles of all parameters; made anew where parameters, or what is remembered of them, were exchanged."""
 
-    def __init__(self, groups: list[dict[str, Any]], state_of: StateOf, *, together: bool, large_apart: bool):
+    def __init__(self, members: Sequence[Member], state_of: StateOf, *, together: bool, large_apart: bool):
         """Pack all parameters.
 
         Args:
-            groups: of parameters.
-            state_of: the state tensors of a parameter; several tensors' become views of one vector.
+            members: all of them.
+            state_of: the state tensors of a parameter that are packed; several tensors' become views of one vector.
             together: whether tensors may share a bundle; otherwise each is a bundle of its own.
             large_apart: whether a large tensor is a bundle of its own all the same, see ``is_large``.
         """
-        self.params = [param for group in groups for param in group["params"]]
-        self.states = [state_of(param) for param in self.params]
-        self.members: list[tuple[int, list[int]]] = []  # group, and places of the parameters of each bundle
+        self.members, self.params = members, [member.param for member in members]
+        self.states, self.names = zip(*map(state_of, self.params), strict=True) if members else ((), ())
+        self.packs: list[list[int]] = []  # of each bundle, which members are in it
         room: dict[Any, tuple[list[int], int]] = {}
-        of_group = [index for index, group in enumerate(groups) for _ in group["params"]]
-        for place, (index, param) in enumerate(zip(of_group, self.params, strict=True)):
+        for index, (group, _, param) in enumerate(members):
             entries, full = param.numel(), _by_device(FULL, param)
             packed = together and type(param) in PLAIN and not (large_apart and is_large(param))
-            joins = packed and entries <= full // 4 and all(x.is_contiguous() for x in self._held(place))
-            key = (index, param.device, param.dtype) if joins else place
-            places, taken = room.get(key, ([], full))
+            joins = packed and entries <= full // 4 and all(x.is_contiguous() for x in self._held(index))
+            key = (group, param.device, param.dtype) if joins else index
+            pack, taken = room.get(key, ([], full))
             if taken + entries > full:
-                places, taken = [], 0
-                self.members.append((index, places))
-            places.append(place)
-            room[key] = places, taken + entries
-        self.vectors = [self._vectors(places) for _, places in self.members]
+                pack, taken = [], 0
+                self.packs.append(pack)
+            pack.append(index)
+            room[key] = pack, taken + entries
+        self.vectors = list(map(self._vectors, self.packs))
         self.real = [ops.as_real(local(param.detach())) for param in self.params]
         self.splits = list(map(split_of, self.params))
         self.pointers = list(map(_address, self.params))
-        self.tensors = [list(state.values()) for state in self.states]
+        self.coordinates = sum(param.numel() * (1 + param.is_complex()) for param in self.params)
+        self.tensors = [self._held(index)[1:] for index in range(len(members))]
         self.tables: dict[Any, Any] = {}  # of addresses, for as long as they hold; see launch.py
 
-    def is_current(self, groups: list[dict[str, Any]], states: Sequence[dict[str, Tensor]]) -> bool:
+    def is_current(self, members: Sequence[Member], state: Mapping[Tensor, dict[str, Any]]) -> bool:
         """Whether nothing was exchanged since."""
-        params = [param for group in groups for param in group["params"]]
-        return (
-            len(params) == len(self.params)
-            and all(map(operator.is_, params, self.params))
-            and all(map(operator.is_, states, self.states))
-            and list(map(_address, params)) == self.pointers
-            and all(
-                len(held) == len(state) and all(map(operator.is_, held, state.values()))
-                for held, state in zip(self.tensors, states, strict=True)
-            )
-        )
+        if len(members) != len(self.members):
+            return False
+        own = zip(self.members, self.states, self.names, self.tensors, self.pointers, strict=True)
+        for given, (member, held, names, tensors, pointer) in zip(members, own, strict=True):
+            param = given.param
+            if param is not member.param or given[:2] != member[:2] or _address(param) != pointer:
+                return False
+            if state.get(param) is not held or not all(
+                map(operator.is_, map(held.get, names), tensors)  # type: ignore[arg-type]
+            ):
+                return False
+        return True
 
     def bundles(self, gradients: bool = True) -> list[Bundle]:
         """The bundles, with the parameters' gradients; those that have none are apart from those that have one."""
         made: list[Bundle] = []
-        for (group, places), vectors in zip(self.members, self.vectors, strict=True):
-            given = [self._gradient(place) if gradients else None for place in places]
+        for pack, vectors in zip(self.packs, self.vectors, strict=True):
+            given = [self._gradient(index) if gradients else None for index in pack]
             ends, start = list(_runs(given)), 0
             for stop in ends:
-                params, state = [self.real[place] for place in places[start:stop]], vectors
+                params, state = [self.real[index] for index in pack[start:stop]], vectors
                 if len(ends) > 1:
-                    first = sum(self.real[place].numel() for place in places[:start])
+                    first = sum(self.real[index].numel() for index in pack[:start])
                     entries = sum(param.numel() for param in params)
                     shape = params[0].shape if len(params) == 1 else (entries,)
                     state = {k: v[first : first + entries].view(shape) for k, v in vectors.items()}
                 held = [ops.dense(gradient) for gradient in given[start:stop] if gradient is not None]
-                split = self.splits[places[start]]
-                made.append(Bundle(group, places[start:stop], params, state, held, held, split))
+                group, split = self.members[pack[start]].group, self.splits[pack[start]]
+                places = [self.members[index].place for index in pack[start:stop]]
+                made.append(Bundle(group, places, params, state, held, held, split))
                 start = stop
         return made
 
-    def _gradient(self, place: int) -> Tensor | None:
-        gradient = self.params[place].grad
-        return None if gradient is None else local(gradient, self.params[place])
+    def _gradient(self, index: int) -> Tensor | None:
+        gradient = self.params[index].grad
+        return None if gradient is None else local(gradient, self.params[index])
 
-    def _held(self, place: int) -> list[Tensor]:
-        return [self.params[place], *self.states[place].values()]
+    def _held(self, index: int) -> list[Tensor]:
+        return [self.params[index], *(self.states[index][name] for name in self.names[index])]
 
-    def _vectors(self, places: list[int]) -> dict[str, Tensor]:
+    def _vectors(self, pack: list[int]) -> dict[str, Tensor]:
         """What is remembered of these parameters; of several of them as one vector."""
-        states = [self.states[place] for place in places]
-        if len(places) == 1:
-            return {name: ops.as_real(local(value)) for name, value in states[0].items()}
+        states, names = [self.states[index] for index in pack], self.names[pack[0]]
+        if len(pack) == 1:
+            return {name: ops.as_real(local(states[0][name])) for name in names}
         vectors = {}
-        for name in states[0]:
+        for name in names:
             tensors = [state[name] for state in states]
             whole = torch.cat([tensor.reshape(-1) for tensor in tensors])
             vectors[name] = ops.as_real(whole).reshape(-1)
             for state, view in zip(states, whole.split([x.numel() for x in tensors]), strict=True):
                 state[name] = view.view(state[name].shape)
         return vectors
+
+
+def members(
+    groups: list[dict[str, Any]], state: Mapping[Tensor, dict[str, Any]], *, gradients: bool
+) -> list[Member]:
+    """The parameters that have had a gradient; with ``gradients`` also those that have their first one now."""
+    found, place = [], 0
+    for index, group in enumerate(groups):
+        for param in group["params"]:
+            if (gradients and param.grad is not None) or "anchor" in state.get(param, ()):
+                found.append(Member(index, place, param))
+            place += 1
+    return found
 
 
 def is_large(tensor: Tensor) -> bool:

@@ -54,7 +54,8 @@ def attempt(groups: Sequence[dict[str, Any]], device: torch.device, action: Call
         warnings.warn(
             f"fused=True: {on(device)} failed, so that moves are eager from now on: {reason}", stacklevel=12
         )
-        groups[0]["fused"] = False
+        for group in groups:
+            group["fused"] = False
         return None
 
 

@@ -35,8 +35,8 @@ class GroupRule(NamedTuple):
         rule = Rule(
             size=size,
             rate=group["lr"],
-            momentum=group["momentum"],
-            nesterov=group["nesterov"],
+            momentum=group.get("momentum", 0.0),  # a base has its own
+            nesterov=group.get("nesterov", False),
             largest=torch.finfo(dtype).max if guards else None,
         )
         decay, maximize = group["weight_decay"], group["maximize"]

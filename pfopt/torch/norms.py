@@ -62,10 +62,14 @@ class Scopes(NamedTuple):
         """Summed up by scope."""
         if places == list(range(self.number)):
             return values
-        found: list[Any] = [0.0 * values[0]] * self.number
+        if not isinstance(values, Tensor):
+            summed = np.zeros(self.number)
+            np.add.at(summed, places, values)
+            return summed
+        found = [0.0 * values[0]] * self.number
         for place, value in zip(places, values, strict=True):
             found[place] = found[place] + value
-        return torch.stack(found) if isinstance(values, Tensor) else np.array(found)
+        return torch.stack(found)
 
     def step_sizes(self, steps: Any, bundles: Sequence[Bundle]) -> list[Any]:
         """The step sizes that move each bundle: one for all of its tensors, or one of each, shape=(tensors,).
@@ -95,6 +99,24 @@ class Scopes(NamedTuple):
             place = 0 if self.scope == "global" else 1 + bundle.group
             return [(place, place)] * len(bundle.params)
         return [(1 + place, 0 if self.scope == "auto" else 1 + place) for place in bundle.places]
+
+
+def origins(scope: str, old: Sequence[Sequence[Tensor]], new: Sequence[Sequence[Tensor]]) -> list[int | None]:
+    """Of each scope its place before; None where it is new.
+
+    Args:
+        scope: of ``Scopes``.
+        old: the parameters of each group before.
+        new: now. A group is the one before with which it shares a parameter.
+    """
+    if scope == "global":
+        return []
+    if scope == "group":
+        of_group = {id(param): index for index, params in enumerate(old) for param in params}
+        found = ([of_group[id(param)] for param in params if id(param) in of_group] for params in new)
+        return [places[0] if places else None for places in found]
+    of_param = {id(param): place for place, param in enumerate(param for params in old for param in params)}
+    return [of_param.get(id(param)) for params in new for param in params]
 
 
 def ratios(groups: list[dict[str, Any]]) -> list[float]:

@@ -38,7 +38,8 @@ class ParameterFreeSGD(ParameterFreeOptimizer):
             one whose steps decay has budgets that double instead, each from the last returned point.
         plan: "practical", "certified", or a ``pfopt.Practical`` or ``pfopt.Certified`` with options.
         lr: multiplier of the step size, >= 0, per group and schedulable. In the probes only the ratio of the groups'
-            values counts; leave it at 1 unless a group should move more slowly.
+            values counts; leave it at 1 unless a group should move more slowly. Where every group's is below 0.1 or
+            above 10, and no warm-up explains it, the first step warns: it is no learning rate.
         momentum: m in [0, 1), normalised, so that a step size means the same with and without it. The main run uses
             it, the probes do not.
         nesterov: Nesterov momentum; needs ``momentum > 0``.
@@ -51,7 +52,8 @@ class ParameterFreeSGD(ParameterFreeOptimizer):
         capturable: allow ``step()`` inside a CUDA graph during the main run; status() or eval() after the replays
             brings the host up to date. Triton's kernels are captured where the gradients stay in the memory that they
             had at the step before (``zero_grad(set_to_none=False)``), eager moves where they do not.
-        buffers: a module, or tensors such as ``model.buffers()``, put back whenever a probe restarts.
+        buffers: put back whenever a probe restarts. A module, of which they are looked up, so that it may be cast or
+            moved; or tensors such as ``model.buffers()``, of which none may be replaced afterwards: ``step()`` raises.
 
     Raises:
         TypeError, ValueError: an argument is wrong; the message names it, what is allowed and what came.
@@ -65,6 +67,11 @@ class ParameterFreeSGD(ParameterFreeOptimizer):
         Gradients that are absent, or exactly zero before the first one that is not, spend nothing. A probe that meets
         numbers that are not finite stands still for the rest of its steps, so that ``step()`` reads an accelerator only
         at the last step of a run.
+
+        A parameter takes part from its first gradient on, and its anchor is where it stands then; what is frozen costs
+        nothing and is not looked at. Groups and parameters may be removed from ``param_groups``. A ``GradScaler`` calls
+        ``step()`` where gradients overflow, too: they count as gradients that are not finite, and are spent; after an
+        explosion the other gradients of a probe are taken at its anchor, which keeps the scale.
 
     Example:
         >>> import torch, pfopt.torch

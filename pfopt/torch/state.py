@@ -1,15 +1,14 @@
 """What the optimizer remembers between steps, and how torch saves it.
 
-``state[p]`` holds the tensors of one parameter: its anchor, the average, and what the plan needs beside them.
-``param_groups[0]["search"]`` is a ``Memory``, with the controller in it. In a ``state_dict`` it is a dictionary of
-numbers, lists and tensors, the same wherever the controller computes.
+``state[p]`` holds the tensors of one parameter, see ``slots``.
+``search`` of every parameter group, so that any of them may go, is one ``Memory``, with the controller in it. In a
+``state_dict`` it is a dictionary of numbers, lists and tensors, the same wherever the controller computes.
 
 Where all parameters are on CPUs, that is on numbers of the host. On an accelerator, or where ``step()`` may be
 captured, what changes from step to step is tensors on the parameters' device, written in place, and nothing waits.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from typing import Any, NamedTuple
@@ -17,7 +16,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch.optim import Optimizer
 
 from pfopt import options
 from pfopt.core import controller, preconditioned
@@ -83,6 +81,7 @@ class Memory:
     history: list[ProbeRecord] = field(default_factory=list)
     deployed: str = ""  # the name of the state tensors that eval() has exchanged with the parameters
     idle: int = 0  # steps after the returned point was delivered
+    checksum: str = ""  # of the parameters, as they were saved; until it is compared
 
     def __repr__(self) -> str:
         return f"<{self.phase.label}>"  # in the repr of the optimizer
@@ -101,18 +100,34 @@ class Memory:
         """The ratio of every group in this run; 1 while it is unknown."""
         return self.ratios + [1.0] * (len(groups) - len(self.ratios))
 
-    def settle(self, groups: Groups, scopes: int, buffers: list[Tensor]) -> None:
-        """Bring everything to where the parameters are, and make room for groups that were added."""
-        devices = [param.device for group in groups for param in group["params"]]
-        waits = groups[0]["capturable"] or any(device.type != "cpu" for device in devices)
+    def settle(self, groups: Groups, devices: Collection[torch.device], buffers: Sequence[Tensor]) -> None:
+        """Bring everything to a device of the parameters that take part."""
+        elsewhere = sorted((device for device in devices if device.type != "cpu"), key=str)
+        waits = groups[0]["capturable"] or elsewhere
         waits = waits and self.controller.metric is None  # a base steps at a number of the host
-        device = devices[0] if waits else None
-        missing = scopes - count_scopes(self.controller.run.distance_sq)
-        if missing or device != self.device:
+        device = next(iter(elsewhere or devices)) if waits else None
+        if device != self.device:
             current, self.device = self.read(), device
-            self._write(_lengthened(current, missing) if missing else current)
+            self._write(current)
         self.buffers = [kept.to(own.device) for kept, own in zip(self.buffers, buffers, strict=True)]
         self.ratios += norms.ratios(groups)[len(self.ratios) :]
+
+    def rearrange(self, scopes: Sequence[int | None], of_groups: Sequence[int | None]) -> None:
+        """Follow groups and parameters that were added or removed.
+
+        Args:
+            scopes: of each scope, its place before; None where it has measured nothing.
+            of_groups: of each group, likewise.
+        """
+
+        def arranged(vector: Vector) -> Vector:
+            entries = np.atleast_1d(vector)
+            found = [entries[0], *(0.0 if each is None else entries[1 + each] for each in scopes)]
+            return np.array(found) if scopes else vector
+
+        self._write(_with_vectors(self.read(), arranged))
+        kept = [self.ratios[place] for place in of_groups if place is not None and place < len(self.ratios)]
+        self.ratios = kept if len(kept) == sum(place is not None for place in of_groups) else []
 
     def begin_run(self, state: State, groups: Groups) -> None:
         """A new run, which has measured nothing."""
@@ -155,10 +170,10 @@ class Memory:
 
         return _mapped(self.controller, read)
 
-    def saved(self) -> dict[str, Any]:
-        """As torch saves it; waits for the device."""
+    def saved(self, checksum: str) -> dict[str, Any]:
+        """As torch saves it, with the checksum of the parameters; waits for the device."""
         names = ("buffers", "due", "ratios", "deployed", "idle")
-        own = {name: getattr(self, name) for name in names}
+        own = {"checksum": checksum, **{name: getattr(self, name) for name in names}}
         return {**own, **_plain(self.read()), "history": [list(record) for record in self.history]}
 
     @classmethod
@@ -233,11 +248,6 @@ def _placed(current: Controller, like: Tensor) -> Controller:
     return Controller(state, *(_mapped(part, place) for part in current[1:]))
 
 
-def _lengthened(current: Controller, missing: int) -> Controller:
-    """Vectors with room for so many more scopes, which have measured nothing."""
-    return _with_vectors(current, lambda vector: np.append(vector, np.zeros(missing)))
-
-
 def _with_vectors(current: Controller, function: Callable[[Vector], Vector]) -> Controller:
     """The controller with ``function`` of each vector of 1 + scopes entries."""
 
@@ -250,51 +260,3 @@ def _with_vectors(current: Controller, function: Callable[[Vector], Vector]) -> 
         run=changed(current.run, "grad_sq_sum", "mean_grad_sq", "distance_sq", "next_step_sizes"),
         metric=None if metric is None else changed(metric, "displacement_sq"),
     )
-
-
-# ---------------------------------------------------------------- what is remembered of one parameter
-
-
-def names(setting: Setting, *, momentum: bool) -> list[str]:
-    """What is remembered of a parameter, from the first gradient on.
-
-    The search needs the anchor alone, but distributed checkpoints are loaded into what a first step has made.
-    """
-    config = setting.config
-    found = ["anchor", "average"] if config.returns_average else ["anchor"]
-    if config.certified:
-        found += ["lo", "hi"] if config.returns_average else ["lo", "hi", "grad_sum"]
-    if momentum:
-        found.append("momentum_buffer")
-    if setting.by_coordinate:
-        found.append("mean_square")
-    return found
-
-
-def fill(tensors: dict[str, Tensor], param: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
-    """Make the state tensors of one parameter that are not there yet; float32 where it has half precision."""
-    half = param.dtype in ops.HALF
-    for name in [*names, "iterate"] if half else names:
-        if name not in tensors:
-            make = torch.zeros_like if name in ("grad_sum", "momentum_buffer", "mean_square") else torch.clone
-            wide = param.detach().float() if half else param.detach()
-            tensors[name] = make(wide, memory_format=torch.preserve_format)
-    return tensors
-
-
-@contextmanager
-def precision_kept(optimizer: Optimizer) -> Iterator[None]:
-    """Undo torch's cast of a half-precision parameter's float32 state inside ``load_state_dict``."""
-    loaded: list[dict[str, Any]] = []
-    handle = optimizer.register_load_state_dict_pre_hook(lambda _, state_dict: loaded.append(state_dict))
-    try:
-        yield
-    finally:
-        handle.remove()
-    params = [param for group in optimizer.param_groups for param in group["params"]]
-    places = [place for group in loaded[-1]["param_groups"] for place in group["params"]]
-    for param, place in zip(params, places, strict=True):
-        if param.dtype in ops.HALF:
-            for name, value in loaded[-1]["state"].get(place, {}).items():
-                if isinstance(value, Tensor) and value.dtype not in ops.HALF:
-                    optimizer.state[param][name] = value.detach().clone().to(param.device)

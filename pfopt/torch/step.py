@@ -3,7 +3,7 @@
 On the host nothing here has to be waited for. On an accelerator nothing here waits for it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -35,6 +35,7 @@ class Work(NamedTuple):
     buffers: list[Tensor]  # the caller's
     size: int  # coordinates of all parameters together; 0 where none has a step of its own
     tables: dict[Any, Any]  # of Triton's kernels, kept from step to step
+    poison: Any = None  # 0, or NaN where a ``GradScaler`` found infinity; None without one
 
     def over_shards(self, *columns: Sequence[Any]) -> list[list[Any]]:
         """Columns of what each bundle has summed here, over all shards: one reduction for all of them."""
@@ -61,6 +62,12 @@ class Work(NamedTuple):
         """What holds for the moves of a bundle in the main run."""
         group = self.groups[bundle.group]
         return moves.GroupRule.of(self.config, group, bundle.params[0].dtype, self.size)
+
+    def poisoned(self, number: Any) -> Any:
+        """A number that is measured of a gradient, with what a ``GradScaler`` has found."""
+        if self.poison is None:
+            return number
+        return number + (self.poison.to(number.device) if isinstance(number, Tensor) else float(self.poison))
 
     @property
     def on_host(self) -> bool:
@@ -98,17 +105,18 @@ def set_anchor(work: Work, waiting: Flag) -> None:
 def _measure(work: Work, state: State, loss: Tensor | float | None) -> Measured:
     def norms_sq(launch: Any, table: Any, bundle: Bundle) -> Tensor:
         group = work.groups[bundle.group]
-        return launch.norms_sq(table, group["weight_decay"], maximize=group["maximize"])
+        return launch.norms_sq(table, group["weight_decay"], maximize=group.get("maximize", False))
 
     launched = compilers.launched(work.groups, work.bundles, work.scopes, work.tables, norms_sq)
-    bundles = list(enumerate(work.bundles))
-    columns = [
-        [launched[i][0] if i in launched else each.norms_sq(on_host=work.on_host) for i, each in bundles]
-    ]
+
+    def column(index: int, otherwise: Callable[[Bundle], Any]) -> list[Any]:
+        bundles = enumerate(work.bundles)
+        found = [launched[place][index] if place in launched else otherwise(each) for place, each in bundles]
+        return list(map(work.poisoned, found))
+
+    columns = [column(0, lambda bundle: bundle.norms_sq(on_host=work.on_host))]
     if any(group["weight_decay"] for group in work.groups):
-        columns.append(
-            [launched[i][-1] if i in launched else _decayed_norms_sq(work, each) for i, each in bundles]
-        )
+        columns.append(column(-1, partial(_decayed_norms_sq, work)))
     sums = [work.sums(column, 1) for column in work.over_shards(*columns)]
     raw_sq, grad_sq = sums[0], sums[-1]
     signal = whole(raw_sq) != 0

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import Module
 from torch.nn.parameter import is_lazy
 
 from pfopt import options
 from pfopt.torch import compilers
+from pfopt.torch.slots import COMPUTED
 
 PER_GROUP = ("lr", "momentum", "nesterov", "weight_decay")
 
@@ -44,7 +44,7 @@ def compiler(device: torch.device) -> None:
 def group(given: dict[str, Any], defaults: dict[str, Any]) -> None:
     """The hyper-parameters and parameters of one group; the options of the optimizer are not a group's."""
     learning_rate(given["lr"])
-    options.hyperparameters(given["momentum"], given["nesterov"], given["weight_decay"])
+    options.hyperparameters(given.get("momentum", 0.0), given.get("nesterov", False), given["weight_decay"])
     for name, value in defaults.items():
         if name not in PER_GROUP and given[name] != value:
             raise ValueError(
@@ -63,28 +63,12 @@ def learning_rate(lr: Any) -> None:
 
 
 def params(given: Iterable[Tensor]) -> None:
-    """Parameters are floating-point or complex, and finite."""
+    """Parameters that take a gradient are finite; what is frozen is nobody's business."""
     for index, param in enumerate(given):
-        if not (param.is_floating_point() or param.is_complex()):
-            raise TypeError(f"params must be floating-point or complex tensors, got dtype {param.dtype}")
+        if not param.requires_grad or param.dtype not in COMPUTED:
+            continue
         if not (param.is_meta or is_lazy(param) or torch.isfinite(param.detach()).all()):
             raise ValueError(f"params must be finite, got NaN or infinity in parameter {index} of its group")
-
-
-def buffers(given: Module | Iterable[Tensor] | None) -> Module | list[Tensor]:
-    """A module, of which the buffers are looked up whenever they are needed; or the caller's buffers as a list."""
-    rule = "buffers must be a module, or an iterable of tensors such as model.buffers()"
-    if isinstance(given, Module):
-        return given
-    if isinstance(given, Tensor):
-        raise TypeError(f"{rule}, got a single tensor")
-    if not (given is None or isinstance(given, Iterable)):
-        raise TypeError(f"{rule}, got {given!r}")
-    found = [] if given is None else list(given)
-    for buffer in found:
-        if not isinstance(buffer, Tensor):
-            raise TypeError(f"{rule}, got {buffer!r}")
-    return found
 
 
 def saved_buffers(saved: list[Tensor], own: list[Tensor]) -> None:
@@ -96,15 +80,17 @@ def saved_buffers(saved: list[Tensor], own: list[Tensor]) -> None:
         )
 
 
-def saved_state(given: dict[str, Any], groups: list[dict[str, Any]]) -> None:
+def saved_state(given: dict[str, Any], groups: list[dict[str, Any]], *, based: bool) -> None:
     """A checkpoint is that of this optimizer, of parameters of these shapes."""
     if not all("total_steps" in group for group in given["param_groups"]):
         raise ValueError(
             "state_dict must be that of an optimizer of pfopt.torch: its groups have no total_steps"
         )
-    if "base" in given:
+    if any("base" in group for group in given["param_groups"]) != based:
         raise ValueError(
-            "state_dict must be that of a ParameterFreeSGD, got one that holds the state of a base"
+            "state_dict must be that of a ParameterFree, which holds the state of a base, got one that does not"
+            if based
+            else "state_dict must be that of a ParameterFreeSGD, got one that holds the state of a base"
         )
     own = [param for group in groups for param in group["params"]]
     keys = [key for group in given["param_groups"] for key in group["params"]]  # places, or names

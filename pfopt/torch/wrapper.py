@@ -1,7 +1,7 @@
 """``ParameterFree``: another optimizer of torch moves the parameters, at a learning rate that is searched."""
 
-import copy
-from collections.abc import Iterable, Iterator
+import operator
+from collections.abc import Iterable
 from typing import Any
 
 from torch import Tensor
@@ -13,10 +13,14 @@ from pfopt.core.records import Phase
 from pfopt.options import PlanLike
 from pfopt.torch import based
 from pfopt.torch.base import ParameterFreeOptimizer
-from pfopt.torch.state import Memory
+from pfopt.torch.base_state import CALLERS, BaseState
+from pfopt.torch.step import Work
 from pfopt.torch.transition import finish
 
-BaseState = dict[Tensor, dict[str, Any]]
+RESERVED = (  # keys of this optimizer's groups
+    *("total_steps", "plan", "differentiable", "weight_decay", "maximize", "foreach", "fused", "capturable"),
+    *("search", "base", "base_anchor"),
+)
 
 
 class ParameterFree(ParameterFreeOptimizer):
@@ -30,12 +34,15 @@ class ParameterFree(ParameterFreeOptimizer):
     Args:
         base: an optimizer whose step is proportional to its ``lr``, a number or a tensor, such as
             ``torch.optim.AdamW(params)``; of its learning rates only the groups' ratio counts. Its weight decay,
-            momentum and ``maximize`` stay its own.
+            momentum and ``maximize`` stay its own. Keys of its groups that are nobody's option, such as timm's
+            ``lr_scale``, are kept.
         total_steps, plan, foreach, fused, buffers: as in ``ParameterFreeSGD``, but no coordinate or tensor has a step
             size of its own: the base has scaled it, and moves all parameters of a group at one rate.
 
     Raises:
-        TypeError, ValueError: an argument is wrong; the message names it, what is allowed and what came.
+        TypeError, ValueError: an argument is wrong; the message names it, what is allowed and what came. A base whose
+            steps are not proportional to its learning rate is refused at the first gradient, as one that keeps state
+            where torch does not save it.
         RuntimeError: ``fused=True``, and its compiler does not work here.
 
     Note:
@@ -45,6 +52,9 @@ class ParameterFree(ParameterFreeOptimizer):
         four times that: a base that averages gradients shows the search less noise than it makes. On an accelerator
         ``step()`` waits for the device once, since the base takes its rate from the host. In half precision, and at the
         first gradient of all and of the main run, directions are read off at a rate so large that it costs no digits.
+        At the first one eight more steps of the base, which leave no trace, tell whether they are proportional to its
+        learning rate. ``lr`` is best left constant, but for a warm-up: where it falls in a main run whose steps decay
+        anyway a warning says so, once.
 
     Example:
         >>> import torch, pfopt.torch
@@ -67,9 +77,8 @@ class ParameterFree(ParameterFreeOptimizer):
         rates = _rates(base)
         options.around_base(options.plan(plan), ("auto", "global", "group"))
         self.base = base
-        self._anchor_state: BaseState = _copied(base.state)
         groups = [
-            {"params": group["params"], "lr": rate / max(rates)}
+            {**_others(base, group), "params": _named(group), "lr": rate / max(rates)}
             for group, rate in zip(base.param_groups, rates, strict=True)
         ]
         super().__init__(
@@ -78,8 +87,6 @@ class ParameterFree(ParameterFreeOptimizer):
             plan,
             buffers,
             lr=1.0,
-            momentum=0.0,
-            nesterov=False,
             weight_decay=0.0,
             maximize=False,
             foreach=foreach,
@@ -88,74 +95,98 @@ class ParameterFree(ParameterFreeOptimizer):
         )
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add a group to this optimizer and to the base, whose options are all but ``lr``, a multiplier here."""
-        others = {name: value for name, value in param_group.items() if name not in ("params", "lr")}
-        super().add_param_group({name: value for name, value in param_group.items() if name not in others})
+        """Add a group to this optimizer and to the base, whose options are all but ``lr``, a multiplier here.
+
+        Keys that neither of them knows are kept in both.
+        """
+        names = [name for name in self.base.defaults if name not in CALLERS]
+        options = {name: param_group[name] for name in names if name in param_group}
+        super().add_param_group({k: v for k, v in param_group.items() if k not in options})
+        added = self.param_groups[-1]
+        added["base"], added["base_anchor"] = {}, {}
         if len(self.base.param_groups) < len(self.param_groups):
             try:
-                self.base.add_param_group({"params": self.param_groups[-1]["params"], **others})
+                others = _others(self.base, param_group)
+                self.base.add_param_group({**others, **options, "params": _named(added)})
             except (TypeError, ValueError):
                 self.param_groups.pop()
                 raise
 
     def __getstate__(self) -> dict[str, Any]:
-        own = {"base": self.base, "_anchor_state": self._anchor_state}
-        return {**super().__getstate__(), **own}
+        return {**super().__getstate__(), "base": self.base}
 
     def state_dict(self) -> dict[str, Any]:
-        """The state of the search, and under "base" and "base_anchor" that of the base, now and at the anchor."""
-        places = {param: place for place, param in enumerate(_params(self.base))}
-        at_anchor = {places[param]: state for param, state in _copied(self._anchor_state).items()}
-        return {**super().state_dict(), "base": self.base.state_dict(), "base_anchor": at_anchor}
+        """The state, with the base's in that of each parameter and group, now and at the anchor."""
+        keeper = self._keeper()
+        keeper.adopt()
+        keeper.tell_options()
+        return super().state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Load a state.
+        """Load a state, and the base's.
 
         Raises:
             ValueError: it is not the state of a ``ParameterFree`` around such a base, or the groups, or the shapes of
                 parameters, are not those that were saved.
         """
-        if "base" not in state_dict or "base_anchor" not in state_dict:
-            raise ValueError('state_dict must hold the state of the base under "base" and "base_anchor"')
-        own = {name: value for name, value in state_dict.items() if name not in ("base", "base_anchor")}
-        saved, options = (
-            set(each["param_groups"][0]) for each in (state_dict["base"], self.base.state_dict())
-        )
-        own_only, saved_only = options - saved, saved - options - {"initial_lr", "param_names"}
-        if own_only and saved_only:  # versions of one kind add options, another kind has some of its own
-            raise ValueError(
-                f"base must be of the kind that was saved, with {sorted(saved)}, got {sorted(options)}"
-            )
-        super().load_state_dict(own)
-        self.base.load_state_dict(state_dict["base"])
-        params = list(_params(self.base))
-        at_anchor = {params[place]: state for place, state in state_dict["base_anchor"].items()}
-        self._anchor_state = _copied(at_anchor)
+        if not self._optimizer_load_state_dict_pre_hooks:  # they may yet adapt it
+            _require_kind(self.base, state_dict["param_groups"])
+        super().load_state_dict(state_dict)
 
     # ---------------------------------------------------------------- inside
 
-    def _take(self, memory: Memory, loss: Tensor | float | None) -> None:
-        if len(self.base.param_groups) != len(self.param_groups):
+    def _keeper(self) -> BaseState:
+        return BaseState(self.base, self.state, self.param_groups)
+
+    def _load_more(self, loaded: dict[str, Any]) -> None:
+        self._keeper().load(loaded)
+
+    def _take(self, work: Work, loss: Tensor | float | None) -> None:
+        pairs = zip(self.base.param_groups, self.param_groups, strict=False)
+        same = len(self.base.param_groups) == len(self.param_groups) and all(
+            len(one["params"]) == len(other["params"])
+            and all(map(operator.is_, one["params"], other["params"]))
+            for one, other in pairs
+        )
+        if not same:
             raise ValueError(
-                "base must have the groups of this optimizer: add new ones here, not to the base"
+                "base must have the groups of this optimizer, and the same parameters in them: add groups here, not "
+                "to the base, and remove what is removed from base.param_groups, too"
             )
         if loss is not None and self.base.param_groups[0].get("maximize"):
             loss = -loss
-        work = self._work(memory)
-        anew = based.take_gradient(work, self.base, loss)
+        keeper, memory = self._keeper(), work.memory
+        keeper.adopt()
+        anew = based.take_gradient(work, keeper, loss)
         transition = finish(work) if memory.due <= 0 else None
         if transition is not None and memory.phase != Phase.DONE:
             anew = True
             if transition.reanchor:
-                self._anchor_state = _copied(self.base.state)
+                keeper.reanchor()
         if anew:
-            self.base.state.clear()
-            self.base.state.update(_copied(self._anchor_state))
+            keeper.begin_anew()
 
 
-def _params(optimizer: Optimizer) -> Iterator[Tensor]:
-    for group in optimizer.param_groups:
-        yield from group["params"]
+def _require_kind(base: Optimizer, saved_groups: list[dict[str, Any]]) -> None:
+    """It is such a base that was saved."""
+    if not all("base" in group for group in saved_groups):
+        raise ValueError('state_dict must hold the state of the base, under "base" of every group')
+    saved, own = (set(group) - {"params"} for group in (saved_groups[0]["base"], base.param_groups[0]))
+    own_only, saved_only = own - saved, saved - own - {"initial_lr", "param_names"}
+    if own_only and saved_only:  # versions of one kind add options, another kind has some of its own
+        raise ValueError(f"base must be of the kind that was saved, with {sorted(saved)}, got {sorted(own)}")
+
+
+def _others(base: Optimizer, group: dict[str, Any]) -> dict[str, Any]:
+    """What neither the base nor this optimizer knows, such as timm's ``lr_scale``."""
+    known = {*base.defaults, *CALLERS, *RESERVED}
+    return {name: value for name, value in group.items() if name not in known}
+
+
+def _named(group: dict[str, Any]) -> list[Any]:
+    """The parameters, with their names where they have some."""
+    names = group.get("param_names")
+    return list(group["params"]) if names is None else list(zip(names, group["params"], strict=True))
 
 
 def _rates(base: Any) -> list[float]:
@@ -164,12 +195,12 @@ def _rates(base: Any) -> list[float]:
         raise TypeError(f"base must be a torch.optim.Optimizer, got {type(base).__name__}")
     if isinstance(base, (LBFGS, ParameterFreeOptimizer)):
         raise TypeError(f"base must take one gradient a step at a learning rate, got {type(base).__name__}")
+    if not {"state", "param_groups"} <= base.state_dict().keys():
+        raise TypeError(
+            'base must save itself as torch does, under "state" and "param_groups", got '
+            f"{type(base).__name__} with {sorted(base.state_dict())}"
+        )
     rates = [float(group.get("lr", 0.0)) for group in base.param_groups]
     if not max(rates) > 0:
         raise ValueError(f"base must have a learning rate lr > 0 in one of its groups, got {rates}")
     return rates
-
-
-def _copied(states: Any) -> BaseState:
-    """A copy that shares nothing with the base's states but the parameters."""
-    return {param: copy.deepcopy(state) for param, state in states.items()}

@@ -28,7 +28,7 @@ CERTIFIED_STEPS = 64
 
 INPUTS: dict[str, dict[str, Any]] = {
     "default": {},
-    "small_lr_maximize": {"lr": 0.01, "maximize": True},
+    "small_lr_maximize": {"lr": 0.1, "maximize": True},
     "momentum_maximize": {"momentum": 0.9, "maximize": True},
     "nesterov_decay": {"momentum": 0.9, "nesterov": True, "weight_decay": 0.1},
     "maximize_decay": {"maximize": True, "weight_decay": 0.1},

@@ -102,5 +102,6 @@ def test_a_base_keeps_neither_squares_nor_an_average() -> None:
     param = torch.nn.Parameter(torch.zeros(3, dtype=torch.float64))
     optimizer = ParameterFree(torch.optim.Adam([param]), BUDGET)
     run(optimizer, param)
-    assert set(optimizer.state[param]) == {"anchor"}
+    assert set(optimizer.state[param]) == {"anchor", "base", "base_anchor"}
+    assert optimizer.state[param]["base_anchor"] == {}
     assert (param.detach() - TARGET).abs().max() < 0.3

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from pfopt.core import faults
-from pfopt.torch import ParameterFreeSGD
+from pfopt.torch import ParameterFree, ParameterFreeSGD
 from tests.torch.problems import Regression, all_finite, assert_same, feed_step, run, snapshot
 
 BUFFERS = ("norm.running_mean", "norm.running_var", "norm.num_batches_tracked")
@@ -88,3 +88,35 @@ def test_buffers_at_the_end_are_those_of_the_returned_run() -> None:
         feed_step(model, optimizer, step)
     spent_on_probes = sum(record.steps for record in optimizer.history())
     assert int(model.state_dict()[BUFFERS[2]]) == 200 - spent_on_probes + 1
+
+
+@pytest.mark.parametrize("make", ["sgd", "adam"])
+def test_the_buffers_of_a_module_are_looked_up(make: str) -> None:
+    """A cast replaces them."""
+    model = Regression(batch_norm=True)
+    if make == "sgd":
+        optimizer: Any = ParameterFreeSGD(model.parameters(), 100, buffers=model)
+    else:
+        optimizer = ParameterFree(torch.optim.Adam(model.parameters()), 100, buffers=model)
+    old = dict(model.named_buffers())
+    assert model.norm is not None
+    for name, buffer in list(model.norm.named_buffers()):
+        setattr(model.norm, name, buffer.clone())
+    for step in range(20):
+        probe = optimizer.status().probe
+        with torch.no_grad():
+            model.state_dict(keep_vars=True)[BUFFERS[1]].fill_(1.0 if step == 0 else 1e9)
+        feed_step(model, optimizer, step)
+        if optimizer.status().probe > probe:
+            assert float(model.state_dict()[BUFFERS[1]].max()) < 10
+    assert optimizer.status().probe >= 1
+    assert_same(old[BUFFERS[1]], torch.ones(3))
+
+
+def test_buffers_that_the_model_has_no_more() -> None:
+    model = Regression(batch_norm=True)
+    optimizer = ParameterFreeSGD(model.parameters(), 100, buffers=model.buffers())
+    model.double()
+    model.bias.grad = torch.ones_like(model.bias)
+    with pytest.raises(ValueError, match=r"buffers must be .*give the module itself"):
+        optimizer.step()

@@ -78,8 +78,9 @@ def test_a_piece_is_no_longer_than_full(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setitem(bundles.FULL, "cpu", 12)
     params: list[Any] = [Parameter(torch.zeros(size)) for size in (2, 1, 33, 3, 3, 3, 3)]
     states = {param: {"anchor": param.detach().clone()} for param in params}
+    members = bundles.members([{"params": params}], states, gradients=False)
     layout = bundles.Layout(
-        [{"params": params}], lambda param: states[param], together=True, large_apart=False
+        members, lambda param: (states[param], ["anchor"]), together=True, large_apart=False
     )
     sizes = [[piece.sizes for piece in bundle.pieces([])] for bundle in layout.bundles()]
     assert sizes == [[[2, 1, 3, 3, 3]], [(12,), (12,), (9,)], [[3]]]
@@ -98,13 +99,14 @@ def test_a_piece_is_no_longer_than_full(monkeypatch: pytest.MonkeyPatch) -> None
 def test_what_was_exchanged_is_packed_anew() -> None:
     params: list[Any] = [Parameter(torch.zeros(2)), Parameter(torch.zeros(3))]
     states = {param: {"anchor": param.detach().clone()} for param in params}
-    groups = [{"params": params}]
-    layout = bundles.Layout(groups, lambda param: states[param], together=True, large_apart=False)
-    held = [states[param] for param in params]
-    assert layout.is_current(groups, held)
+    members = bundles.members([{"params": params}], states, gradients=False)
+    layout = bundles.Layout(
+        members, lambda param: (states[param], ["anchor"]), together=True, large_apart=False
+    )
+    assert layout.is_current(members, states)
     kept, states[params[0]]["anchor"] = states[params[0]]["anchor"], torch.ones(2)
-    assert not layout.is_current(groups, held)
+    assert not layout.is_current(members, states)
     states[params[0]]["anchor"] = kept
     params[1].data = torch.ones(3)
-    assert not layout.is_current(groups, held)
-    assert not layout.is_current([{"params": params[:1]}], held[:1])
+    assert not layout.is_current(members, states)
+    assert not layout.is_current(members[:1], states)

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from pfopt import Certified, Practical
-from pfopt.torch import ParameterFreeSGD
+from pfopt.torch import ParameterFree, ParameterFreeSGD
 from tests.torch.problems import Regression, all_finite, assert_same, run, snapshot
 
 SCOPES: list[Any] = ["global", "group", "tensor"]
@@ -218,3 +218,57 @@ def test_sparse_gradients_are_those_of_the_dense_embedding(scope: Any, momentum:
         assert float((embedding.weight - target).square().sum().detach()) < 0.5 * initial
         results.append(embedding.weight.detach())
     torch.testing.assert_close(results[0], results[1], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("scope", ["auto", "global", "group", "tensor"])
+@pytest.mark.parametrize("removed", [0, 1])
+@pytest.mark.parametrize("when", [10, 60])
+def test_a_group_may_go(scope: Any, removed: int, when: int) -> None:
+    """The search goes on, whichever it is; also after it was saved and loaded."""
+    model, plan = Regression(), Practical(scope=scope)
+    optimizer = ParameterFreeSGD(both_groups(model, lr=0.5), 120, plan=plan)
+    run(model, optimizer, when)
+    probes = optimizer.history()
+    gone = optimizer.param_groups.pop(removed)["params"][0]
+    stays, before = [model.weight, model.bias][1 - removed], gone.detach().clone()
+    ratio = [1.0, 0.5][1 - removed]
+    saved = optimizer.state_dict()
+    run(model, optimizer, 5, first=when)
+    assert optimizer.status().step == when + 5
+    assert optimizer.history()[: len(probes)] == probes
+    assert_same(gone.detach(), before)
+    assert set(optimizer.state) == {stays}
+    run(model, optimizer, 115 - when, first=when + 5)
+    assert optimizer.status().phase == "done"
+    assert all_finite(model)
+    again = Regression()
+    loaded = ParameterFreeSGD([[again.weight], [again.bias]][1 - removed], 120, plan=plan, lr=ratio)
+    loaded.load_state_dict(saved)
+    assert loaded.history() == probes
+
+
+def test_a_parameter_may_go() -> None:
+    model, spare = Regression(), nn.Parameter(torch.ones(2))
+    kept = torch.zeros(2)
+    optimizer = ParameterFreeSGD([spare, *model.parameters()], 120, plan=Practical(scope="tensor"))
+    for step in range(120):
+        spare.grad = torch.ones(2)
+        run(model, optimizer, 1, first=step)
+        if step == 40:
+            optimizer.param_groups[0]["params"].pop(0)
+            kept = spare.detach().clone()
+    assert_same(spare.detach(), kept)
+    assert optimizer.status().phase == "done"
+    assert model.full_loss() < 0.5 * Regression().full_loss()
+
+
+def test_a_group_that_the_base_still_has() -> None:
+    model = Regression()
+    optimizer = ParameterFree(torch.optim.Adam(both_groups(model)), 100)
+    run(model, optimizer, 10)
+    optimizer.param_groups.pop(0)
+    with pytest.raises(ValueError, match=r"base must have the groups .*base\.param_groups"):
+        run(model, optimizer, 1)
+    optimizer.base.param_groups.pop(0)
+    run(model, optimizer, 90, first=10)
+    assert optimizer.status().phase == "done"

@@ -1,0 +1,129 @@
+"""What a base remembers, now and at the anchor, kept where torch saves it.
+
+Of a parameter it is ``base`` and ``base_anchor`` in the ``state[p]`` of this package's optimizer: dictionaries, the
+first of which is the base's own. Of a group it is ``base``, the base's options when it was last saved, and
+``base_anchor``, those that the base itself changes (a count of steps, say): a list of the value at the anchor, empty
+where it had none.
+"""
+
+import copy
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+from torch import Tensor
+from torch.optim import Optimizer
+
+from pfopt.torch import checkpoint
+
+CALLERS = ("params", "param_names", "lr", "initial_lr")  # keys of a group that are not the base's
+PLAIN = (int, float, str, tuple, type(None))
+
+
+class BaseState(NamedTuple):
+    """A base, and where its state is kept."""
+
+    base: Optimizer
+    state: dict[Tensor, dict[str, Any]]  # of this package's optimizer
+    groups: list[dict[str, Any]]  # likewise
+
+    def _known(self) -> Iterator[tuple[Tensor, dict[str, Any]]]:
+        for group in self.groups:
+            for param in group["params"]:
+                own = self.state.get(param, {})
+                if "anchor" in own:
+                    yield param, own
+
+    def adopt(self) -> None:
+        """Find the base's state of every parameter; that of a new one is what it has at its anchor."""
+        known = self.base.state
+        for group in self.groups:
+            for param in group["params"]:
+                own = self.state.get(param)
+                if own and "anchor" in own:
+                    own["base"] = known.get(param, {})
+                    if "base_anchor" not in own:
+                        own["base_anchor"] = copy.deepcopy(own["base"])
+
+    def reanchor(self) -> None:
+        """The anchor is where the parameters are now."""
+        for param, own in self._known():
+            own["base_anchor"] = copy.deepcopy(self.base.state.get(param, {}))
+        for group, of_base in zip(self.groups, self.base.param_groups, strict=True):
+            for name in group["base_anchor"]:
+                group["base_anchor"][name] = [copy.deepcopy(of_base[name])]
+
+    def begin_anew(self) -> None:
+        """The base is as it was at the anchor."""
+        for param, own in self._known():
+            if own["base_anchor"]:
+                self.base.state[param] = copy.deepcopy(own["base_anchor"])
+            else:
+                self.base.state.pop(param, None)
+        for group, of_base in zip(self.groups, self.base.param_groups, strict=True):
+            for name, value in group["base_anchor"].items():
+                of_base.pop(name, None)
+                of_base.update(zip([name], copy.deepcopy(value), strict=False))
+        self.adopt()
+
+    def step(self, rates: Sequence[float]) -> None:
+        """One step of the base at these learning rates, which may be tensors there."""
+        kept = [float(group["lr"]) for group in self.base.param_groups]
+        try:
+            _set_rates(self.base, rates)
+            with self._watched():
+                self.base.step()
+        finally:
+            _set_rates(self.base, kept)
+
+    @contextmanager
+    def _watched(self) -> Iterator[None]:
+        """Note what the base changes in its groups."""
+        before = [
+            {
+                name: value if isinstance(value, PLAIN) else copy.deepcopy(value)
+                for name, value in group.items()
+                if name not in CALLERS
+            }
+            for group in self.base.param_groups
+        ]
+        yield
+        for group, of_base, old in zip(self.groups, self.base.param_groups, before, strict=True):
+            for name, value in of_base.items():
+                if name not in CALLERS and not (name in old and _same(old[name], value)):
+                    group["base_anchor"].setdefault(name, [old[name]] if name in old else [])
+
+    def tell_options(self) -> None:
+        """Let the groups hold the base's options, as they are to be saved."""
+        for group, of_base in zip(self.groups, self.base.param_groups, strict=True):
+            group["base"] = {name: value for name, value in of_base.items() if name != "params"}
+            group["base_anchor"] = dict(group["base_anchor"])  # what was saved before stays as it is
+
+    def load(self, loaded: dict[str, Any]) -> None:
+        """Load what was saved; both states by the base itself, which knows where each tensor belongs."""
+        keys = checkpoint.keys(loaded)
+        params = [param for group in self.groups for param in group["params"]]
+        options = [{**group["base"], "params": group["params"]} for group in loaded["param_groups"]]
+        for name in ("base_anchor", "base"):
+            saved = {key: loaded["state"].get(key, {}).get(name) for key in keys}
+            state = {key: value for key, value in saved.items() if value}
+            self.base.load_state_dict({"state": state, "param_groups": options})
+            for param, key in zip(params, keys, strict=True):
+                if name == "base_anchor" and "anchor" in self.state.get(param, {}):
+                    at_anchor = self.base.state.get(param, {}) if key in state else {}
+                    self.state[param][name] = copy.deepcopy(at_anchor)
+        self.adopt()
+
+
+def _set_rates(base: Optimizer, rates: Sequence[float]) -> None:
+    for group, rate in zip(base.param_groups, rates, strict=True):
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(rate)
+        else:
+            group["lr"] = rate
+
+
+def _same(one: Any, other: Any) -> bool:
+    if isinstance(one, Tensor) or isinstance(other, Tensor):
+        return isinstance(one, Tensor) and isinstance(other, Tensor) and one.equal(other)
+    return one is other or bool(type(one) is type(other) and one == other)

@@ -1,0 +1,28 @@
+"""What a person reads of a run."""
+
+from pfopt.core.config import Config
+from pfopt.core.records import Outcome, Phase
+from pfopt.core.run import estimates
+from pfopt.status import Status, message
+from pfopt.torch.state import Memory
+
+
+def status(memory: Memory | None, config: Config) -> Status:
+    """Where the optimizer stands, of which nothing is remembered before its first step."""
+    if memory is None:
+        left = None if config.unknown_horizon else config.total_steps
+        return Status(Phase.SEARCH.label, 0, 0, left, 0.0, 0.0, 0.0, Outcome.RUNNING.message)
+    now, run, _, step_size = memory.read()
+    taken = config.total_steps * (2**now.budget_doublings - 1) + now.spent
+    taken += 0 if now.phase == Phase.DONE else run.step
+    lipschitz, distance = estimates(run)
+    return Status(
+        phase=Phase(now.phase).label,
+        probe=len(memory.history),
+        step=taken,
+        steps_left=None if config.unknown_horizon else max(config.total_steps - taken - memory.idle, 0),
+        step_size=float(step_size),
+        lipschitz=lipschitz,
+        distance=distance,
+        message=message(Outcome(now.outcome), run.restarts),
+    )
