@@ -148,6 +148,7 @@ class ParameterFreeOptimizer(Optimizer):
             type(self).__name__, self.param_groups, memory, decays=self._setting().config.decays
         )
         work = self._work(memory, amp.unscale(self, params))
+        memory.still = work.still
         self._take(work, value)
         if work.poison is not None:
             amp.return_to_anchor(work)
@@ -286,9 +287,10 @@ class ParameterFreeOptimizer(Optimizer):
         memory = self._memory()
         assert memory is not None
         for bundle in self._bundles(memory, gradients=False) if slot else []:
-            held = bundle.points().clone()
-            bundle.place(bundle.state[slot])
-            bundle.state[slot].copy_(held)
+            for part in bundle.apart_from(memory.still):
+                held = part.points().clone()
+                part.place(part.state[slot])
+                part.state[slot].copy_(held)
 
     @torch.no_grad()
     def _catch_up(self) -> None:

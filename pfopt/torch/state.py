@@ -80,6 +80,9 @@ class Memory:
     ratios: list[float] = field(default_factory=list)  # rho of every group since the run began, see norms.py
     history: list[ProbeRecord] = field(default_factory=list)
     deployed: str = ""  # the name of the state tensors that eval() has exchanged with the parameters
+    still: list[int] = field(
+        default_factory=list
+    )  # places of what the newest gradient of the main run did not move
     idle: int = 0  # steps after the returned point was delivered
     checksum: str = ""  # of the parameters, as they were saved; until it is compared
 
@@ -172,7 +175,7 @@ class Memory:
 
     def saved(self, checksum: str) -> dict[str, Any]:
         """As torch saves it, with the checksum of the parameters; waits for the device."""
-        names = ("buffers", "due", "ratios", "deployed", "idle")
+        names = ("buffers", "due", "ratios", "deployed", "still", "idle")
         own = {"checksum": checksum, **{name: getattr(self, name) for name in names}}
         return {**own, **_plain(self.read()), "history": [list(record) for record in self.history]}
 
