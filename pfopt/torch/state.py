@@ -45,11 +45,15 @@ def plan_to_dict(plan: Plan) -> dict[str, Any]:
     return {"name": type(plan).__name__.lower(), **{k: _plain(v) for k, v in asdict(plan).items()}}
 
 
+def plan_from_dict(saved: dict[str, Any]) -> Plan:
+    """The inverse of ``plan_to_dict``."""
+    return PLANS[saved["name"]](**{name: value for name, value in saved.items() if name != "name"})
+
+
 @cache
 def setting(saved_plan: tuple[tuple[str, Any], ...], total_steps: int | None, based: bool) -> Setting:
     """From the items of what ``plan_to_dict`` made, and what else there is to choose."""
-    fields = dict(saved_plan)
-    plan = PLANS[fields.pop("name")](**fields)
+    plan = plan_from_dict(dict(saved_plan))
     scope = plan.scope if isinstance(plan, Practical) else "global"
     config = options.configure(plan, total_steps, based=based)
     if based and scope == "auto":
@@ -111,7 +115,7 @@ class Memory:
         device = next(iter(elsewhere or devices)) if waits else None
         if device != self.device:
             current, self.device = self.read(), device
-            self._write(current)
+            self.write(current)
         self.buffers = [kept.to(own.device) for kept, own in zip(self.buffers, buffers, strict=True)]
         self.ratios += norms.ratios(groups)[len(self.ratios) :]
 
@@ -128,7 +132,7 @@ class Memory:
             found = [entries[0], *(0.0 if each is None else entries[1 + each] for each in scopes)]
             return np.array(found) if scopes else vector
 
-        self._write(_with_vectors(self.read(), arranged))
+        self.write(_with_vectors(self.read(), arranged))
         kept = [self.ratios[place] for place in of_groups if place is not None and place < len(self.ratios)]
         self.ratios = kept if len(kept) == sum(place is not None for place in of_groups) else []
 
@@ -136,7 +140,7 @@ class Memory:
         """A new run, which has measured nothing."""
         scopes = count_scopes(self.controller.run.distance_sq)
         run = runs.begin(scopes, np, dtype=np.float64)
-        self._write(self.read()._replace(state=state, run=run))
+        self.write(self.read()._replace(state=state, run=run))
         self.due, self.ratios = state.run_length, norms.ratios(groups)
 
     def end(self, state: State) -> None:
@@ -189,7 +193,7 @@ class Memory:
         own["controller"] = Controller(state, _record(Run, run), metric, step_size)
         return cls(**{**own, "history": [ProbeRecord(*record) for record in saved["history"]]})
 
-    def _write(self, current: Controller) -> None:
+    def write(self, current: Controller) -> None:
         """Write a controller that is on the host to where it computes."""
         self.controller = current if self.device is None else _placed(current, _zero(self.device))
 
