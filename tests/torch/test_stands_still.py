@@ -92,7 +92,7 @@ def test_what_is_frozen_half_way_does_not_move(name: str, way: str, steps: int |
 
 def test_what_is_thawed_goes_on() -> None:
     first, second, loss = problem()
-    opt = ParameterFreeSGD([*first.parameters(), *second.parameters()], STEPS)
+    opt, kept = ParameterFreeSGD([*first.parameters(), *second.parameters()], STEPS), held(first)
     for step in range(STEPS):
         first.requires_grad_(not 150 <= step < 250)
         if step == 250:
