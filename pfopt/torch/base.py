@@ -241,12 +241,7 @@ class ParameterFreeOptimizer(Optimizer):
         """Load what torch does not know of."""
 
     def _memory(self) -> Memory | None:
-        held = [group["search"] for group in self.param_groups if group.get("search") is not None]
-        if held and isinstance(held[0], dict):  # a state that was loaded
-            held[0] = Memory.loaded(held[0])
-            for group in self.param_groups:
-                group["search"] = held[0]
-        return held[0] if held else None
+        return memories.held(self.param_groups)
 
     def _compared_memory(self) -> Memory | None:
         """What is remembered, once the parameters were looked at that it was loaded for."""
@@ -298,11 +293,8 @@ class ParameterFreeOptimizer(Optimizer):
         """Exchange the parameters with state tensors; nothing where the name is ""."""
         memory = self._memory()
         assert memory is not None
-        for bundle in self._bundles(memory, gradients=False) if slot else []:
-            for part in bundle.apart_from(memory.still):
-                held = part.points().clone()
-                part.place(part.state[slot])
-                part.state[slot].copy_(held)
+        if slot:
+            transition.swap(self._bundles(memory, gradients=False), memory.still, slot)
 
     @torch.no_grad()
     def _catch_up(self) -> None:

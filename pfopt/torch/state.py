@@ -198,6 +198,16 @@ class Memory:
         self.controller = current if self.device is None else _placed(current, _zero(self.device))
 
 
+def held(groups: Groups) -> Memory | None:
+    """The memory of all groups, also where it is still as it was loaded."""
+    found = [group["search"] for group in groups if group.get("search") is not None]
+    if found and isinstance(found[0], dict):
+        found[0] = Memory.loaded(found[0])
+        for group in groups:
+            group["search"] = found[0]
+    return found[0] if found else None
+
+
 def fresh(config: Config, groups: Groups, scopes: int, buffers: list[Tensor], *, based: bool) -> Memory:
     """The memory before the first gradient; ``scopes`` are measured beside the whole."""
     state, run = controller.init(config, scopes, np), runs.begin(scopes, np, dtype=np.float64)

@@ -3,6 +3,8 @@
 The only place that reads a device.
 """
 
+from collections.abc import Collection, Sequence
+
 import numpy as np
 
 from pfopt.core import controller
@@ -56,6 +58,14 @@ def finish(work: Work) -> Transition | None:
 def deployed(config: Config, state: State) -> str:
     """The name of the state tensors that hold the point to deploy, or "" where the parameters hold it."""
     return SLOTS[Slot(controller.deployed_slot(config, state))]
+
+
+def swap(bundles: Sequence[Bundle], still: Collection[int], slot: str) -> None:
+    """Exchange the parameters with the state tensors of a name, but for those that stand still."""
+    for part in (part for bundle in bundles for part in bundle.apart_from(still)):
+        held = part.points().clone()
+        part.place(part.state[slot])
+        part.state[slot].copy_(held)
 
 
 def _place(bundle: Bundle, work: Work, following: State, transition: Transition) -> None:

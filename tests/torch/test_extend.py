@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-import pfopt
+import pfopt.torch
 from pfopt.torch import ParameterFree, ParameterFreeAdamW, ParameterFreeSGD
 from tests.torch.test_stands_still import held, problem, same, take
 
@@ -18,7 +18,7 @@ MAKES: dict[str, Callable[..., Any]] = {
 }
 
 
-def make(name: str, steps: int | None = STEPS) -> tuple[Any, Callable[[int], Tensor], torch.nn.Module]:
+def make(name: str, steps: int | None = STEPS) -> tuple[Any, Callable[[int], Tensor], torch.nn.ModuleList]:
     first, second, loss = problem(torch.float64)
     model = torch.nn.ModuleList([first, second])
     return MAKES[name](model.parameters(), steps), loss, model
