@@ -92,7 +92,7 @@ def move(options: Options, step: Step, metric_sq: jax.Array, carried: Carried) -
 
 
 def _move_leaf(options: Options, leaf: Leaf, ratio: jax.Array, still: jax.Array) -> tuple[jax.Array, Leaf]:
-    """What to add to a leaf, and the leaf afterwards, but for its points; nothing where it is to stay still."""
+    """What to add to a leaf, and the leaf afterwards, but for its points; its average waits where it stands still."""
     point, block, rule, decision, step_size = leaf
     arithmetic = PRODUCTS
     if options.by_coordinate:
@@ -101,7 +101,8 @@ def _move_leaf(options: Options, leaf: Leaf, ratio: jax.Array, still: jax.Array)
     new = block.iterate
     if options.config.interpolates:
         new = new + decision.next_beta * (block.average - new)
-    move = jnp.where(still, 0, new - point)
+    active = (~still).astype(point.dtype)
+    move = new - point
     if leaf.block.average is not None:
         # y' − x̄ = (1 − β (1 − w)) (z' − x̄), and what leads to y' is in memory
         weight = decision.average_weight

@@ -65,9 +65,11 @@ def take_gradient(options: Options, state: ParameterFreeState, gradient: Gradien
     if not options.config.certified:
         carried = when(in_main_run, partial(main_run.move, options, step, metric_sq), carried)
     state, moves = carried
+    still = norms.still & in_main_run
+    moves = [jnp.where(each, 0, move) for each, move in zip(still, moves, strict=True)]
     ends = (phase != Phase.DONE) & (state.run.step >= state.controller.run_length)
     finish = partial(transition.finish, options.config, gradient.points)
-    state, moves = when(ends, finish, (state._replace(still=norms.still & in_main_run), moves))
+    state, moves = when(ends, finish, (state._replace(still=still), moves))
     return Turn(state, moves, decision.restart | ends)
 
 

@@ -205,6 +205,7 @@ class Layout:
     def bundles(self, gradients: bool = True) -> list[Bundle]:
         """The bundles, with the parameters' gradients; those that have none are apart from those that have one."""
         made: list[Bundle] = []
+        known: dict[Any, dict[int, Any]] = {}  # other cuts than this gradient's have not seen its move
         for pack, vectors in zip(self.packs, self.vectors, strict=True):
             given = [self._gradient(index) if gradients else None for index in pack]
             ends, start = list(_runs(given)), 0
@@ -218,9 +219,10 @@ class Layout:
                 held = [ops.dense(gradient) for gradient in given[start:stop] if gradient is not None]
                 group, split = self.members[pack[start]].group, self.splits[pack[start]]
                 places = [self.members[index].place for index in pack[start:stop]]
-                left = self.left.setdefault((pack[start], stop), {})
+                left = known.setdefault((pack[start], stop), self.left.get((pack[start], stop), {}))
                 made.append(Bundle(group, places, params, state, held, held, split, left))
                 start = stop
+        self.left = known if gradients else self.left
         return made
 
     def _gradient(self, index: int) -> Tensor | None:

@@ -125,7 +125,7 @@ def in_main_run(bundle: Bundle, group: GroupRule, order: Order, step_size: Any) 
     on_host, results = not isinstance(order.changed, Tensor), []
     for place, piece in enumerate(bundle.pieces(bundle.directions)):
         arithmetic = ops.arithmetic(piece.sizes, on_host=on_host)
-        with _followed(bundle, place, piece, group):
+        with _followed(bundle, place, piece, group, on_host=on_host):
             results.append(move_piece(piece, group, order, step_size, arithmetic))
     grad_sqs, sums = zip(*results, strict=True)
     grad_sq = None if grad_sqs[0] is None else joined(grad_sqs)
@@ -197,7 +197,7 @@ def _iterate(piece: Piece, group: GroupRule, beta: Real) -> Tensor:
 
 
 @contextmanager
-def _followed(bundle: Bundle, place: int, piece: Piece, group: GroupRule) -> Iterator[None]:
+def _followed(bundle: Bundle, place: int, piece: Piece, group: GroupRule, *, on_host: bool) -> Iterator[None]:
     """Before the move of a piece, its average and iterate go to where others have put the parameters, if they did.
 
     The iterate lies beyond the parameters as seen from the average: it would go three to ten times as far.
@@ -207,21 +207,20 @@ def _followed(bundle: Bundle, place: int, piece: Piece, group: GroupRule) -> Ite
         return
     left = bundle.left.get(place)
     if left is not None:
-        ops.copy_where(_flag(ops.checksum(piece.points) != left), [piece.points], [piece.state["average"]])
+        written = ops.checksum(piece.points) != left
+        written = bool(written) if on_host else written
+        ops.copy_where(written, [piece.points], [piece.state["average"]])
     yield
     found = ops.checksum(piece.points)
     bundle.left[place] = found if left is None else left.copy_(found)  # in place for CUDA graphs
-
-
-def _flag(value: Tensor) -> Flag:
-    return bool(value) if value.device.type == "cpu" else value
 
 
 def compiled_move(bundle: Bundle, group: GroupRule, order: Order, step_size: Any) -> Result:
     """``move_piece`` for a bundle that is large, compiled at its first call."""
     piece = flattened(bundle)
     step_size = torch.as_tensor(step_size, dtype=piece.points.dtype, device=piece.points.device)
-    with _followed(bundle, 0, piece, group):
+    on_host = not isinstance(order.decision.taken, Tensor)
+    with _followed(bundle, 0, piece, group, on_host=on_host):
         found = _compiled()(piece._replace(sizes=()), group, order, step_size, ops.ALONE)
     bundle.place(bundle.state["iterate"] if bundle.is_half else bundle.params[0])
     return found

@@ -66,7 +66,7 @@ def checksum(vector: Tensor) -> Tensor:
 
     No order of summation changes it. Float32 numbers are summed in pairs, which is seven times as fast on a CPU.
     """
-    flat = vector.detach().reshape(-1)
+    flat = vector.detach().reshape(-1).contiguous()
     pairs = vector.element_size() == 4 and flat.numel() % 2 == 0 and flat.storage_offset() % 2 == 0
     words = torch.int64 if pairs else torch.int16 if vector.element_size() == 2 else torch.int32
     return flat.view(words).sum()
