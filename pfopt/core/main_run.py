@@ -51,7 +51,7 @@ from pfopt.core.arrays import (
 from pfopt.core.averaging import mean_weight
 from pfopt.core.config import Config, Constants
 from pfopt.core.records import Run, State
-from pfopt.core.run import age, has_moved
+from pfopt.core.run import LATE_GAMMA, age, has_moved, record_loss
 from pfopt.core.step_size import CoordinateRule
 
 
@@ -111,6 +111,8 @@ def take_gradient(
         **moments._asdict(), step=run.step + counts, at_kink=at_kink, weight_sum=weight_sum
     )
     following = following._replace(nonfinite_in_a_row=fault.nonfinite_in_a_row)
+    if loss is not None:
+        following = record_loss(following, loss, fault.taken, LATE_GAMMA)
     step_sizes = decay * minimum(tracked, bound)
     if config.lags:
         following, step_sizes = _lagged(following, step_sizes, fault.taken)
