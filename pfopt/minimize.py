@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pfopt import options
-from pfopt.core import controller, probe, step, update
+from pfopt.core import controller, probe, progress, step, update
 from pfopt.core import run as runs
 from pfopt.core.arrays import on_host
 from pfopt.core.config import Config
@@ -138,12 +138,14 @@ class _Driver:
     def result(self, state: State) -> Result:
         """The estimates of the run that the returned point comes from."""
         step_size = lipschitz = distance = 0.0
+        outcome = Outcome(state.outcome)
         if state.output in self.kept:
             _, run, before = self.kept[Slot(state.output)]
             exponent = before.bracket.exponent if before.phase == Phase.SEARCH else before.bracket.lo
             step_size = float(np.ldexp(before.initial_step, exponent))
             lipschitz, distance = runs.estimates(run)
-        outcome, x = Outcome(state.outcome), self.output(state).copy()
+            outcome = progress.outcome(state, run)
+        x = self.output(state).copy()
         return Result(x, step_size, lipschitz, distance, self.gradients, outcome, self.probes)
 
     def _probe(self, config: Config, state: State) -> tuple[State, Run, NDArray[Any]]:

@@ -65,7 +65,7 @@ def _search(ask: Any, x0: Any, B: int) -> tuple[Any, ...]:
 
 
 def _main_run(ask: Any, x0: Any, eta: Any, lo: Any, hi: Any, sigma2: Any, N: int, T: int) -> Any:
-    cap = lo.j + (2 if hi else 64) if lo else (hi.j if hi else 0) + 64
+    cap = (lo or hi or Probe(0, 0, 0, 0)).j + (2 if hi else 64)
     r0_sq, first = (lo or hi or Probe(0, 0, 0, 0)).r2, 2.0**-8 * np.sqrt(np.sum(x0**2) or 1.0)
     halved, restart, m_i, tiny = 1.0, True, 0 * x0, np.finfo(float).tiny
     for t in range(T):

@@ -2,7 +2,8 @@
 
 from typing import NamedTuple
 
-from pfopt.core.records import Outcome, Run, State
+from pfopt.core import progress
+from pfopt.core.records import Run, State
 from pfopt.core.run import estimates
 from pfopt.core.step import probe_step_size
 
@@ -44,12 +45,13 @@ def probe_record(state: State, run: Run, accepted: bool) -> ProbeRecord:
         lipschitz=lipschitz,
         distance=distance,
         accepted=bool(accepted),
-        mean_value=float(run.loss_sum / run.loss_count) if run.loss_count else None,
+        mean_value=float(run.loss_mean) if run.loss_count else None,
     )
 
 
-def message(outcome: Outcome, restarts: int) -> str:
-    """What happened, in a sentence or two."""
+def message(state: State, run: Run) -> str:
+    """What happened, in a few sentences; host numbers only."""
+    outcome, restarts = progress.outcome(state, run), run.restarts
     if not restarts:
         return outcome.message
     times = "once" if restarts == 1 else f"{restarts} times"

@@ -16,7 +16,7 @@ def test_phases_have_the_names_of_the_documentation() -> None:
 
 def test_every_outcome_has_sentences() -> None:
     messages = [outcome.message for outcome in Outcome]
-    assert len(set(messages)) == len(messages) == 6
+    assert len(set(messages)) == len(messages) == 7
     for message in messages:
         assert message[0].isupper()
         assert message.endswith(".")
@@ -33,7 +33,9 @@ def test_every_outcome_has_sentences() -> None:
     ],
 )
 def test_a_message_tells_of_restarts(restarts: int, said: str) -> None:
-    assert status.message(Outcome.CERTIFIED, restarts) == Outcome.CERTIFIED.message + said
+    state = controller.init(options.configure(pfopt.Practical(), 100), 0, np)
+    run = runs.begin(0, np, dtype=np.float64)._replace(restarts=restarts)
+    assert status.message(state._replace(outcome=Outcome.CERTIFIED), run) == Outcome.CERTIFIED.message + said
 
 
 @pytest.mark.parametrize("losses", [0, 4])
@@ -41,7 +43,7 @@ def test_the_record_of_a_probe(losses: int) -> None:
     state = controller.init(options.configure(pfopt.Certified(), 100), 0, np, 0.25)
     state = state._replace(bracket=state.bracket._replace(k=4, exponent=-3), run_length=8)
     run = runs.begin(0, np, dtype=np.float64)._replace(
-        step=8, grad_sq_sum=np.float64(32.0), distance_sq=np.float64(9.0), loss_sum=6.0, loss_count=losses
+        step=8, grad_sq_sum=np.float64(32.0), distance_sq=np.float64(9.0), loss_mean=1.5, loss_count=losses
     )
     record = status.probe_record(state, run, True)
     assert record == pfopt.ProbeRecord(

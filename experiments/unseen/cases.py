@@ -1,4 +1,4 @@
-"""Runs that were lost: the cases from which the rules against being stuck were made, as far as they are published data."""
+"""Runs that were lost: cases from which rules against being stuck were made, as far as they are published data."""
 
 from __future__ import annotations
 
@@ -40,7 +40,14 @@ class Transformer(nn.Module):
     """Embedded places (rows, length, width) through blocks; read off at the first place, or at every one."""
 
     def __init__(
-        self, embedding: nn.Module, length: int, outputs: int, *, width: int, causal: bool, dropout: float = 0.0
+        self,
+        embedding: nn.Module,
+        length: int,
+        outputs: int,
+        *,
+        width: int,
+        causal: bool,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.causal = causal
@@ -138,7 +145,10 @@ class Convolution(nn.Module):
     def __init__(self, adjacency: Tensor, features: int, classes: int, width: int = 16) -> None:
         super().__init__()
         self.adjacency = adjacency
-        self.first, self.second = nn.Linear(features, width, bias=False), nn.Linear(width, classes, bias=False)
+        self.first, self.second = (
+            nn.Linear(features, width, bias=False),
+            nn.Linear(width, classes, bias=False),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """Sparse features of all nodes (nodes, features) to logits."""

@@ -48,6 +48,9 @@ def begin(stage: Stage, scopes: int, xp: Namespace) -> Bracket:
         hi_diverged=False,
         lo_distance_sq=zeros(scopes, xp),
         lo_grad_sq_sum=0.0,
+        lo_loss_mean=0.0,
+        lo_loss_change=0.0,
+        lo_loss_count=0,
         hi_distance_sq=0.0,
         hi_grad_sq_sum=0.0,
     )
@@ -160,6 +163,9 @@ def _as_lo(bracket: Bracket, run: Run) -> Bracket:
         has_lo=True,
         lo_distance_sq=run.distance_sq,
         lo_grad_sq_sum=whole(run.grad_sq_sum),
+        lo_loss_mean=run.loss_mean,
+        lo_loss_change=run.loss_change,
+        lo_loss_count=run.loss_count,
     )
 
 

@@ -66,4 +66,8 @@ def restarted(run: Run, restart: Flag) -> Run:
         displacement_product=cleared(run.displacement_product),
         weight_sum=cleared(run.weight_sum),
         next_step_sizes=cleared(run.next_step_sizes),
+        loss_mean=cleared(run.loss_mean),
+        loss_change=cleared(run.loss_change),
+        last_loss=cleared(run.last_loss),
+        loss_count=cleared(run.loss_count),
     )

@@ -1,8 +1,9 @@
 """One gradient of the main run of the practical plan.
 
-In: the step size η* that the search selected, r₀ = the distance that its probe travelled, N = the gradients of that
-probe, cap = 4 η* (η* around a base), T = the gradients that are left. n counts gradients since the last restart, and
-w_γ(n) = (1 + γ)/(n + γ). For each gradient g = ∇f(y), y = z + β (x̄ − z):
+In: the step size η* that the search selected, or the smallest one that it rejected where it certified none; r₀ = the
+distance that its probe travelled, N = the gradients of that probe, cap = 4 η* (η* around a base), T = the gradients
+that are left. n counts gradients since the last restart, and w_γ(n) = (1 + γ)/(n + γ). For each gradient g = ∇f(y),
+y = z + β (x̄ − z):
 
  1 faults      Not finite: skip it. Four in a row, or ‖g‖² > 2000 × its mean: restart (z = x₀, n = 0,
                cap /= 4, r₀ /= 2).
@@ -18,7 +19,7 @@ w_γ(n) = (1 + γ)/(n + γ). For each gradient g = ∇f(y), y = z + β (x̄ − 
  7 move        z −= δ η g.
  8 average     a = r² n^(γ−1)/(δ l);   x̄ += max(a/Σa, γ/(n−1+γ)) (z − x̄);   β = 2/3, rising to 0.9 in the last fifth.
  9 record      ‖g‖ in the metric η_i/η in which the coordinates moved; and at n <= 32, then at one in 16 (around a base
-               at all), ‖z − x₀‖ in it, Σd² and Σd² m.
+               at all), ‖z − x₀‖ in it, Σd² and Σd² m. Where there are losses, their means, for ``progress`` only.
 
 Steps 1 to 6 and the weight of 8 are decided here, from norms alone; 5 (for each coordinate), 7, 8 and the sums of 9 are
 ``update.move_block``; 9 is ``record``. For convex f, exact gradients and any β in [0, 1], whatever the step sizes,
@@ -51,7 +52,7 @@ from pfopt.core.arrays import (
 from pfopt.core.averaging import mean_weight
 from pfopt.core.config import Config, Constants
 from pfopt.core.records import Run, State
-from pfopt.core.run import age, has_moved
+from pfopt.core.run import LATE_GAMMA, age, has_moved, record_loss
 from pfopt.core.step_size import CoordinateRule
 
 
@@ -111,6 +112,8 @@ def take_gradient(
         **moments._asdict(), step=run.step + counts, at_kink=at_kink, weight_sum=weight_sum
     )
     following = following._replace(nonfinite_in_a_row=fault.nonfinite_in_a_row)
+    if loss is not None:
+        following = record_loss(following, loss, fault.taken, LATE_GAMMA)
     step_sizes = decay * minimum(tracked, bound)
     if config.lags:
         following, step_sizes = _lagged(following, step_sizes, fault.taken)

@@ -60,16 +60,19 @@ def _finish_probe(config: Config, state: State, run: Run) -> tuple[State, Flag]:
 
 
 def _begin_main_run(config: Config, state: State) -> State:
-    """The main run, on what the search has left."""
+    """The main run, on what the search has left, bounded by what the search knows.
+
+    Where no step size was certified, the smallest one that was rejected stands for it, though it may have been noise
+    alone that rejected it: without a bound the main run takes steps that are too large indeed.
+    """
     bracket = state.bracket
-    bounded = bracket.has_lo & bracket.has_hi
     left = budget.stage_steps(config, state) - state.spent
     endless = config.unknown_horizon and not config.decays
     return state._replace(
         phase=Phase.MAIN,
         outcome=where(bracket.has_lo, Outcome.CERTIFIED, Outcome.NO_SIGNAL),
         cap_exponent=where(bracket.has_lo, bracket.lo, bracket.hi)
-        + where(bounded, config.constants.cap, NO_CAP),
+        + where(bracket.has_hi, config.constants.cap, NO_CAP),
         run_length=budget.ENDLESS if endless else left,
     )
 

@@ -39,7 +39,7 @@ def take_gradient(
         nonfinite_in_a_row=in_a_row,
         frozen=frozen,
     )
-    return (run if loss is None else record_loss(run, loss, taken)), taken, weight
+    return (run if loss is None else record_loss(run, loss, taken, 0.0)), taken, weight
 
 
 def decay(config: Config, step: Real, length: Count) -> Real:

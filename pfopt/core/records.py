@@ -49,6 +49,7 @@ class Outcome(IntEnum):
     RANGE_EXHAUSTED = 3
     ZERO_GRADIENT = 4
     NO_SIGNAL = 5
+    NO_PROGRESS = 6
 
     @property
     def message(self) -> str:
@@ -56,6 +57,7 @@ class Outcome(IntEnum):
         return _MESSAGES[self]
 
 
+_ADVICE = "Larger batches or accumulated gradients, more steps, or AdamW as a base may help."
 _MESSAGES = {
     Outcome.RUNNING: "The search is still running.",
     Outcome.CERTIFIED: "The largest certified step size was found.",
@@ -70,7 +72,11 @@ _MESSAGES = {
     Outcome.ZERO_GRADIENT: "The gradient at the anchor is zero: the anchor is returned.",
     Outcome.NO_SIGNAL: (
         "No step size was certified at the longest affordable probe: the gradients are mostly noise, "
-        "zero or not finite, and the main run finds its step size alone."
+        "zero or not finite, and the main run finds its step size alone. " + _ADVICE
+    ),
+    Outcome.NO_PROGRESS: (
+        "A step size was certified, but the losses of the main run are not measurably below those of the search so "
+        "far: it has trained within its first steps, or not at all. " + _ADVICE
     ),
 }
 
@@ -96,7 +102,11 @@ class Run(NamedTuple):
     displacement_product: Real  # Σ d² m_i, likewise
     weight_sum: Real  # Σ a, of the average's weights; main run only
     next_step_sizes: Vector  # of the next move, where step sizes lag; 0 before the first one
-    loss_sum: Real  # of a probe
+    loss_mean: Real  # of the losses, with polynomial weights in the main run, uniform ones in a probe
+    loss_change: (
+        Real  # mean |l_t − l_{t−1}| of successive ones, likewise: noise, of which a trend takes no part
+    )
+    last_loss: Real
     loss_count: Count
 
 
@@ -113,6 +123,9 @@ class Bracket(NamedTuple):
     hi_diverged: Flag  # that probe met something that is not finite
     lo_distance_sq: Vector  # of the probe at lo
     lo_grad_sq_sum: Real
+    lo_loss_mean: Real
+    lo_loss_change: Real
+    lo_loss_count: Count
     hi_distance_sq: Real
     hi_grad_sq_sum: Real
 

@@ -14,9 +14,10 @@ from pfopt.core.arrays import (
     where,
     whole,
     zeros,
-    zeros_like,
 )
 from pfopt.core.records import Run
+
+LATE_GAMMA = 3.0  # of the mean of the main run's losses
 
 
 def begin(scopes: int, xp: Namespace, **kind: object) -> Run:
@@ -44,7 +45,9 @@ def begin(scopes: int, xp: Namespace, **kind: object) -> Run:
         displacement_product=zero,
         weight_sum=zero,
         next_step_sizes=vector,
-        loss_sum=zero,
+        loss_mean=zero,
+        loss_change=zero,
+        last_loss=zero,
         loss_count=none,
     )
 
@@ -81,9 +84,14 @@ def estimates(run: Run) -> tuple[float, float]:
     return float(np.sqrt(whole(run.grad_sq_sum) / steps)), float(np.sqrt(whole(run.distance_sq)))
 
 
-def record_loss(run: Run, loss: Real, taken: Flag) -> Run:
-    """The run with one more loss in its mean."""
+def record_loss(run: Run, loss: Real, taken: Flag, gamma: float) -> Run:
+    """The run with one more loss in its mean, which has polynomial weights (0: uniform ones)."""
+    count = run.loss_count + taken
+    weight = (1.0 + gamma) / (count + gamma + (count == 0))
+    change = maximum(loss - run.last_loss, run.last_loss - loss) * (count > 1)
     return run._replace(
-        loss_sum=run.loss_sum + where(taken, loss, zeros_like(run.loss_sum)),
-        loss_count=run.loss_count + taken,
+        loss_mean=where(taken, run.loss_mean + weight * (loss - run.loss_mean), run.loss_mean),
+        loss_change=where(taken, run.loss_change + weight * (change - run.loss_change), run.loss_change),
+        last_loss=where(taken, loss, run.last_loss),
+        loss_count=count,
     )

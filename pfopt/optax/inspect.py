@@ -8,7 +8,7 @@ import numpy as np
 
 from pfopt.core.arrays import on_host
 from pfopt.core.budget import FIRST_STAGE
-from pfopt.core.records import Outcome, Phase, Slot
+from pfopt.core.records import Phase, Slot
 from pfopt.core.run import estimates
 from pfopt.optax import leaves, validation
 from pfopt.optax.state import ParameterFreeState, is_traced
@@ -106,5 +106,5 @@ def _status(state: ParameterFreeState) -> Status:
         step_size=step_size,
         lipschitz=lipschitz,
         distance=distance,
-        message=message(Outcome(controller.outcome), run.restarts),
+        message=message(controller, run),
     )

@@ -33,5 +33,5 @@ def status(memory: Memory | None, config: Config) -> Status:
         step_size=float(step_size),
         lipschitz=lipschitz,
         distance=distance,
-        message=message(Outcome(now.outcome), run.restarts),
+        message=message(now, run),
     )

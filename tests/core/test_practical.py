@@ -133,13 +133,13 @@ def test_without_an_upper_end_there_is_no_cap() -> None:
     assert state.cap_exponent == 256 + 64
 
 
-def test_without_a_lower_end_there_is_no_signal_and_no_cap() -> None:
+def test_without_a_lower_end_the_smallest_rejected_step_stands_for_it() -> None:
     config = options.configure(pfopt.Practical(), 400)
     state = search((100.0, False), (10.0, False), (1.0, False), config=config)
     assert state.phase == Phase.SEARCH
     while state.phase == Phase.SEARCH:
         state, _ = finish(state, ended(int(state.run_length), 0.0, 0.0), config)
-    assert (state.outcome, state.cap_exponent) == (Outcome.NO_SIGNAL, -16 + 64)
+    assert (state.outcome, state.cap_exponent) == (Outcome.NO_SIGNAL, -16 + 2)
     assert state.run_length + state.spent == 400
 
 

@@ -29,7 +29,8 @@ def test_what_a_probe_makes_of_a_gradient(plan: str) -> None:
             grad_sq_sum=np.float64(5.0),
             frozen=frozen,
             nonfinite_in_a_row=before,
-            loss_sum=1.0,
+            loss_mean=1.0,
+            last_loss=1.0,
             loss_count=1,
         )
         after, taken, weight = probe.take_gradient(config, run, np.float64(grad_sq), loss, counts)
@@ -44,7 +45,9 @@ def test_what_a_probe_makes_of_a_gradient(plan: str) -> None:
             grad_sq_sum=5.0 + (grad_sq if taken else 0.0),
             nonfinite_in_a_row=in_a_row,
             frozen=ends,
-            loss_sum=4.0 if heard else 1.0,
+            loss_mean=2.0 if heard else 1.0,
+            loss_change=1.0 if heard else 0.0,
+            last_loss=3.0 if heard else 1.0,
             loss_count=1 + heard,
         )
 

@@ -77,9 +77,22 @@ def test_estimates_are_of_the_last_stretch() -> None:
     assert [type(each) for each in runs.estimates(run)] == [float, float]
 
 
-def test_only_losses_of_gradients_taken_count() -> None:
-    run = fresh()
-    for loss, taken in ((3.0, True), (np.nan, False), (5.0, True), (7.0, False)):
-        run = runs.record_loss(run, loss, taken)
-    assert (run.loss_sum, run.loss_count) == (8.0, 2)
-    assert isinstance(run.loss_sum, float)
+@pytest.mark.parametrize("gamma", [0.0, 3.0])
+def test_only_losses_of_gradients_taken_count(gamma: float) -> None:
+    run, mean, change, last = fresh(), 0.0, 0.0, 0.0
+    for count, loss in enumerate((3.0, 5.0, 1.0), 1):
+        run = runs.record_loss(run, loss, True, gamma)
+        weight = (1 + gamma) / (count + gamma)
+        change += weight * (abs(loss - last) * (count > 1) - change)
+        mean += weight * (loss - mean)
+        last = loss
+        for bad in (np.nan, np.inf, 7.0):
+            run = runs.record_loss(run, bad, False, gamma)
+        assert (run.loss_mean, run.loss_change, run.loss_count) == pytest.approx((mean, change, count))
+    assert isinstance(run.loss_mean, float)
+    if not gamma:
+        assert run.loss_mean == pytest.approx(3.0)
+
+
+def test_a_loss_that_is_left_out_before_any_other_is_none() -> None:
+    assert runs.record_loss(fresh(), np.nan, False, 0.0) == fresh()

@@ -59,6 +59,20 @@ def test_the_phases_of_a_run() -> None:
     close(read(state, params), params)
 
 
+def test_a_run_whose_loss_stands_still_is_not_called_certified() -> None:
+    tx = sgd(STEPS)
+
+    @jax.jit
+    def step(params: Any, state: Any) -> Any:
+        updates, state = tx.update(jax.grad(loss)(params), state, params, value=jnp.asarray(3.0))
+        return optax.apply_updates(params, updates), state
+
+    params, state = regression(), tx.init(regression())
+    for _ in range(STEPS):
+        params, state = step(params, state)
+    assert pfopt.optax.status(state).message == pfopt.Outcome.NO_PROGRESS.message
+
+
 def test_plan_certified_deploys_the_best_probe_so_far() -> None:
     tx = sgd(128, plan="certified")
     step, params, state = compiled(tx), regression(), tx.init(regression())

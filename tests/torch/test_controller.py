@@ -67,6 +67,17 @@ def test_both_take_the_same_decisions(name: str) -> None:
     torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize("on_device", [False, True])
+@pytest.mark.parametrize("name", ["default", "around a base"])
+def test_a_run_whose_loss_stands_still_is_not_called_certified(name: str, on_device: bool) -> None:
+    model, optimizer = make(name, on_device=on_device)
+    for turn in range(STEPS):
+        optimizer.zero_grad()
+        model.loss(turn).backward()
+        optimizer.step(loss=torch.tensor(3.0))
+    assert optimizer.status().message == pfopt.Outcome.NO_PROGRESS.message
+
+
 @pytest.mark.parametrize(("stop", "first"), [(3, True), (150, False)], ids=["from a device", "from the host"])
 @pytest.mark.parametrize("name", CASES)
 def test_a_state_goes_on_where_the_other_kind_left_it(name: str, first: bool, stop: int) -> None:
