@@ -101,7 +101,6 @@ def _move_leaf(options: Options, leaf: Leaf, ratio: jax.Array, still: jax.Array)
     new = block.iterate
     if options.config.interpolates:
         new = new + decision.next_beta * (block.average - new)
-    active = (~still).astype(point.dtype)
     move = new - point
     if leaf.block.average is not None:
         # y' − x̄ = (1 − β (1 − w)) (z' − x̄), and what leads to y' is in memory
