@@ -101,13 +101,17 @@ def plan(value: Any) -> Plan:
     )
 
 
+def integer(name: str, value: Any) -> int:
+    """An integer of any kind, but no flag."""
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise TypeError(f"{name} must be an integer, got {value!r}")
+    return operator.index(value)
+
+
 def total_steps(value: Any, chosen: Plan) -> int:
     """A number of gradients that is enough for one search."""
     certified = isinstance(chosen, Certified)
-    least = budget.LEAST_STEPS[certified]
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
-        raise TypeError(f"total_steps must be an integer, got {value!r}")
-    steps = operator.index(value)
+    least, steps = budget.LEAST_STEPS[certified], integer("total_steps", value)
     if steps <= 0:
         raise ValueError(f"total_steps must be positive, got {steps}")
     if steps < least:

@@ -1,7 +1,7 @@
 """The beginning of a search, and the end of a run: nothing else changes the state but the first gradient."""
 
-from pfopt.core import bisection, budget, certified, practical
-from pfopt.core.arrays import Count, Namespace, where
+from pfopt.core import bisection, budget, certified, main_run, practical
+from pfopt.core.arrays import Count, Namespace, Real, where
 from pfopt.core.certificate import RANGES
 from pfopt.core.config import Config
 from pfopt.core.records import Outcome, Phase, Run, Slot, Stage, State, Transition
@@ -48,6 +48,28 @@ def finish(config: Config, state: State, run: Run) -> tuple[State, Transition]:
     state = state._replace(spent=state.spent + state.run_length)
     plan = certified if config.certified else practical
     return plan.finish(config, state, run)
+
+
+def extended(config: Config, state: State, run: Run, steps: int) -> tuple[State, Real]:
+    """A practical plan with so many gradients more, or fewer, and how much farther from x̄ its parameters have to be.
+
+    A search takes what it takes, and leaves more or less to the main run. There gradients are taken at z + β (x̄ − z),
+    and β rises with the share of the run that is over: the parameters move, so that z does not. A run that was
+    over goes on from the point that it returned. Numbers are of the host.
+
+    Args:
+        config: what the caller chose.
+        state: during a run, or after the last one.
+        run: what it has measured.
+        steps: gradients; some must be left afterwards.
+    """
+    if state.phase == Phase.SEARCH:
+        return state, 1.0
+    if state.phase == Phase.DONE:
+        state = state._replace(phase=Phase.MAIN, spent=state.spent - state.run_length)
+    longer = state._replace(run_length=state.run_length + steps)
+    before, after = (main_run.beta(config, each, run) for each in (state, longer))
+    return longer, (1 - after) / (1 - before)
 
 
 def deployed_slot(config: Config, state: State) -> Count:

@@ -125,8 +125,8 @@ def take_gradient(
         moving=has_moved(run),
         step_sizes=step_sizes,
         average_weight=where(fault.restart, ones_like(share), share),
-        beta=_beta(config, state, run),
-        next_beta=_beta(config, state, following),
+        beta=beta(config, state, run),
+        next_beta=beta(config, state, following),
         coordinate_rule=rule,
     )
     return following, decision
@@ -175,6 +175,7 @@ def _initial_distance_sq(config: Config, state: State, grad_sq: Vector, taken: F
     return where(whole(known) > 0, known, first)
 
 
-def _beta(config: Config, state: State, run: Run) -> Real:
+def beta(config: Config, state: State, run: Run) -> Real:
+    """Share of x̄ in the point at which the next gradient is taken (listing, 8)."""
     step = real(run.step, run.weight_sum)
     return averaging.beta(config.constants, step, state.run_length) if config.interpolates else 0.0 * step

@@ -18,13 +18,14 @@ from pfopt import options
 from pfopt.core.records import Phase
 from pfopt.options import PlanLike
 from pfopt.status import ProbeRecord, Status
-from pfopt.torch import advice, amp, checkpoint, report, transition, validation
+from pfopt.torch import advice, amp, checkpoint, horizon, report, transition, validation
 from pfopt.torch import state as memories
 from pfopt.torch.advice import Advice
 from pfopt.torch.buffers import Buffers
 from pfopt.torch.bundles import Bundle, members
-from pfopt.torch.norms import Scopes, origins
+from pfopt.torch.norms import Scopes
 from pfopt.torch.packing import Packing
+from pfopt.torch.roster import Roster, forget
 from pfopt.torch.state import Memory, Setting
 from pfopt.torch.step import Work, take_gradient
 
@@ -52,8 +53,9 @@ class ParameterFreeOptimizer(Optimizer):
         total_steps = None if total_steps is None else options.total_steps(total_steps, chosen)
         validation.flags(defaults)
         self._buffers, self._packing, self._advice = Buffers(buffers), Packing(), Advice()
-        self._known: list[list[Tensor]] | None = None  # the parameters of each group at the last step
+        self._roster = Roster()
         shared = {"total_steps": total_steps, "plan": memories.plan_to_dict(chosen), "differentiable": False}
+        shared["effective_lr"] = 0.0  # nothing has moved
         super().__init__(params, {**defaults, **shared})
         if defaults["fused"]:
             for device in {param.device for group in self.param_groups for param in group["params"]}:
@@ -71,7 +73,7 @@ class ParameterFreeOptimizer(Optimizer):
             raise
 
     def __getstate__(self) -> dict[str, Any]:
-        own = {name: getattr(self, name) for name in ("_buffers", "_packing", "_advice", "_known")}
+        own = {name: getattr(self, name) for name in ("_buffers", "_packing", "_advice", "_roster")}
         return {**super().__getstate__(), **own}  # type: ignore[misc]
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -82,13 +84,13 @@ class ParameterFreeOptimizer(Optimizer):
 
     def state_dict(self) -> dict[str, Any]:
         """The state, in numbers, lists and tensors; waits for the device."""
-        self._forget()
+        forget(self.state, self.param_groups)
         memory = self._memory()
         saved = super().state_dict()
         if memory is not None:
             search = memory.saved(checkpoint.checksum(self._bundles(memory, gradients=False)))
             for group in saved["param_groups"]:
-                group["search"] = search
+                group["search"], group["effective_lr"] = search, float(group["effective_lr"])
         return saved
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -107,11 +109,11 @@ class ParameterFreeOptimizer(Optimizer):
         with checkpoint.precision_kept(self) as loaded:
             super().load_state_dict(state_dict)
         self._load_more(loaded[-1])
-        self._known, memory = None, self._memory()
+        self._roster, memory = Roster(), self._memory()
         advice.on_total_steps(type(self).__name__, own, self.param_groups[0]["total_steps"])
         if memory is not None:
             validation.saved_buffers(memory.buffers, self._buffers.live())
-            self._known = [list(group["params"]) for group in self.param_groups]
+            self._roster.note(self.param_groups)
 
     @torch._disable_dynamo  # traced, it would be unrolled over all tensors: minutes; see ``fused``
     @torch.no_grad()
@@ -148,10 +150,40 @@ class ParameterFreeOptimizer(Optimizer):
             type(self).__name__, self.param_groups, memory, decays=self._setting().config.decays
         )
         work = self._work(memory, amp.unscale(self, params))
+        memory.still = work.still
         self._take(work, value)
+        report.show_rates(self.param_groups, memory)
         if work.poison is not None:
             amp.return_to_anchor(work)
         return loss
+
+    @torch.no_grad()
+    def extend(self, steps: int) -> None:
+        """Plan so many gradients more, or fewer where ``steps`` is negative.
+
+        It works at any time, after the end and after loading too; a run that was over goes on from the point that it
+        returned. The search takes what it takes: the main run becomes longer or shorter.
+
+        Raises:
+            TypeError: ``steps`` is no integer.
+            ValueError: less would be left than is spent, ``total_steps`` is None, or a run of plan "certified" has
+                begun.
+        """
+        memory, setting, total_steps = (
+            self._compared_memory(),
+            self._setting(),
+            self.param_groups[0]["total_steps"],
+        )
+        plan = memories.plan_from_dict(self.param_groups[0]["plan"])
+        total_steps = horizon.extended(plan, setting.config, total_steps, memory, steps)
+        deployed = memory is not None and memory.deployed
+        self.train()
+        if memory is not None:
+            horizon.apply(setting.config, memory, self._bundles(memory, gradients=False), int(steps))
+        for group in self.param_groups:
+            group["total_steps"] = total_steps
+        if deployed:
+            self.eval()
 
     # ---------------------------------------------------------------- what a user reads
 
@@ -209,12 +241,7 @@ class ParameterFreeOptimizer(Optimizer):
         """Load what torch does not know of."""
 
     def _memory(self) -> Memory | None:
-        held = [group["search"] for group in self.param_groups if group.get("search") is not None]
-        if held and isinstance(held[0], dict):  # a state that was loaded
-            held[0] = Memory.loaded(held[0])
-            for group in self.param_groups:
-                group["search"] = held[0]
-        return held[0] if held else None
+        return memories.held(self.param_groups)
 
     def _compared_memory(self) -> Memory | None:
         """What is remembered, once the parameters were looked at that it was loaded for."""
@@ -229,31 +256,12 @@ class ParameterFreeOptimizer(Optimizer):
         if memory is None:
             scopes = self._scopes([]).number
             memory = memories.fresh(setting.config, self.param_groups, scopes, buffers, based=self._based)
-            self._known = None
-        self._follow_groups(memory)
+            self._roster = Roster()
+        if self._roster.follow(self.param_groups, memory, setting.scope):
+            forget(self.state, self.param_groups)
         taking_part = members(self.param_groups, self.state, gradients=True)
         memory.settle(self.param_groups, {member.param.device for member in taking_part}, buffers)
         return memory
-
-    def _follow_groups(self, memory: Memory) -> None:
-        """See whether groups or parameters were added or removed since the last step."""
-        now, known = [group["params"] for group in self.param_groups], self._known
-        if known is not None and list(map(len, now)) == list(map(len, known)):
-            pairs = zip(now, known, strict=True)
-            if all(one is other for pair in pairs for one, other in zip(*pair, strict=True)):
-                return
-        if known is not None:
-            memory.rearrange(origins(self._setting().scope, known, now), origins("group", known, now))
-            self._forget()
-        self._known = list(map(list, now))
-        for group in self.param_groups:
-            group["search"] = memory
-
-    def _forget(self) -> None:
-        """Drop the state of parameters that were removed, which torch cannot save."""
-        params = {id(param) for group in self.param_groups for param in group["params"]}
-        for param in [key for key in self.state if isinstance(key, Tensor) and id(key) not in params]:
-            del self.state[param]
 
     def _setting(self) -> Setting:
         group = self.param_groups[0]
@@ -285,10 +293,8 @@ class ParameterFreeOptimizer(Optimizer):
         """Exchange the parameters with state tensors; nothing where the name is ""."""
         memory = self._memory()
         assert memory is not None
-        for bundle in self._bundles(memory, gradients=False) if slot else []:
-            held = bundle.points().clone()
-            bundle.place(bundle.state[slot])
-            bundle.state[slot].copy_(held)
+        if slot:
+            transition.swap(self._bundles(memory, gradients=False), memory.still, slot)
 
     @torch.no_grad()
     def _catch_up(self) -> None:

@@ -6,8 +6,8 @@ calls do not grow with the number of tensors.
 """
 
 import operator
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
@@ -57,6 +57,23 @@ class Bundle:
     gradients: list[Tensor]  # dense and real; empty where there are none, of any of the tensors
     directions: list[Tensor]  # what moves them: the gradients, or what a base makes of them
     split: Split | None = None  # over processes; then the parameters are the shards of this one
+    left: dict[int, Any] = field(default_factory=dict)  # checksum of each piece as the last move left it
+
+    def apart_from(self, places: Collection[int]) -> list["Bundle"]:
+        """The tensors whose parameters are not at these places; the bundle itself where none of them is."""
+        if not any(place in places for place in self.places):
+            return [self]
+        found, start = [], 0
+        for index, (place, param) in enumerate(zip(self.places, self.params, strict=True)):
+            stop = start + param.numel()
+            if place not in places:
+                state = {k: v.view(-1)[start:stop].view(param.shape) for k, v in self.state.items()}
+                own = slice(index, index + 1)
+                found.append(
+                    Bundle(self.group, [place], [param], state, self.gradients[own], self.directions[own])
+                )
+            start = stop
+        return found
 
     @property
     def sizes(self) -> list[int]:
@@ -167,6 +184,7 @@ class Layout:
         self.pointers = list(map(_address, self.params))
         self.coordinates = sum(param.numel() * (1 + param.is_complex()) for param in self.params)
         self.tensors = [self._held(index)[1:] for index in range(len(members))]
+        self.left: dict[Any, dict[int, Any]] = {}  # of each bundle, see there
         self.tables: dict[Any, Any] = {}  # of addresses, for as long as they hold; see launch.py
 
     def is_current(self, members: Sequence[Member], state: Mapping[Tensor, dict[str, Any]]) -> bool:
@@ -200,7 +218,8 @@ class Layout:
                 held = [ops.dense(gradient) for gradient in given[start:stop] if gradient is not None]
                 group, split = self.members[pack[start]].group, self.splits[pack[start]]
                 places = [self.members[index].place for index in pack[start:stop]]
-                made.append(Bundle(group, places, params, state, held, held, split))
+                left = self.left.setdefault((pack[start], stop), {})
+                made.append(Bundle(group, places, params, state, held, held, split, left))
                 start = stop
         return made
 

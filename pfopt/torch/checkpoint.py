@@ -4,14 +4,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
 from pfopt.torch import ops
 from pfopt.torch.bundles import Bundle
-
-BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}  # by bytes of a number
 
 
 def keys(saved: dict[str, Any]) -> list[Any]:
@@ -26,8 +23,7 @@ def checksum(bundles: list[Bundle]) -> str:
     found: dict[str, Tensor] = {}
     params = {param.data_ptr(): param for bundle in bundles for param in bundle.params}
     for param in params.values():
-        bits = param.detach().contiguous().view(BITS[param.element_size()]).sum(dtype=torch.int64)
-        name = str(param.dtype).removeprefix("torch.")
+        bits, name = ops.checksum(param), str(param.dtype).removeprefix("torch.")
         found[name] = found[name] + bits.to(found[name].device) if name in found else bits
     return " ".join(f"{name}:{int(found[name])}" for name in sorted(found))
 

@@ -1,10 +1,19 @@
 """What a person reads of a run."""
 
+from typing import Any
+
 from pfopt.core.config import Config
 from pfopt.core.records import Outcome, Phase
 from pfopt.core.run import estimates
 from pfopt.status import Status, message
 from pfopt.torch.state import Memory
+
+
+def show_rates(groups: list[dict[str, Any]], memory: Memory) -> None:
+    """Put the step size in force into every group, where loggers look; on an accelerator a number that waits there."""
+    step_size = memory.controller.step_size
+    for group in groups:
+        group["effective_lr"] = step_size if group["lr"] == 1 else group["lr"] * step_size
 
 
 def status(memory: Memory | None, config: Config) -> Status:

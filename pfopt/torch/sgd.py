@@ -64,6 +64,9 @@ class ParameterFreeSGD(ParameterFreeOptimizer):
         astronomical: averages of weights or losses, early stopping and the like begin with the main run, once
         ``status().phase`` is no longer "search".
 
+        In the main run a parameter without a gradient, or of a group whose ``lr`` is 0, does not move by a bit. What
+        you write into a parameter there counts once: its average goes there too, but for Triton's kernels.
+
         Gradients that are absent, or exactly zero before the first one that is not, spend nothing. A probe that meets
         numbers that are not finite stands still for the rest of its steps, so that ``step()`` reads an accelerator only
         at the last step of a run.

@@ -45,11 +45,15 @@ def plan_to_dict(plan: Plan) -> dict[str, Any]:
     return {"name": type(plan).__name__.lower(), **{k: _plain(v) for k, v in asdict(plan).items()}}
 
 
+def plan_from_dict(saved: dict[str, Any]) -> Plan:
+    """The inverse of ``plan_to_dict``."""
+    return PLANS[saved["name"]](**{name: value for name, value in saved.items() if name != "name"})
+
+
 @cache
 def setting(saved_plan: tuple[tuple[str, Any], ...], total_steps: int | None, based: bool) -> Setting:
     """From the items of what ``plan_to_dict`` made, and what else there is to choose."""
-    fields = dict(saved_plan)
-    plan = PLANS[fields.pop("name")](**fields)
+    plan = plan_from_dict(dict(saved_plan))
     scope = plan.scope if isinstance(plan, Practical) else "global"
     config = options.configure(plan, total_steps, based=based)
     if based and scope == "auto":
@@ -80,6 +84,9 @@ class Memory:
     ratios: list[float] = field(default_factory=list)  # rho of every group since the run began, see norms.py
     history: list[ProbeRecord] = field(default_factory=list)
     deployed: str = ""  # the name of the state tensors that eval() has exchanged with the parameters
+    still: list[int] = field(
+        default_factory=list
+    )  # places of what the newest gradient of the main run did not move
     idle: int = 0  # steps after the returned point was delivered
     checksum: str = ""  # of the parameters, as they were saved; until it is compared
 
@@ -108,7 +115,7 @@ class Memory:
         device = next(iter(elsewhere or devices)) if waits else None
         if device != self.device:
             current, self.device = self.read(), device
-            self._write(current)
+            self.write(current)
         self.buffers = [kept.to(own.device) for kept, own in zip(self.buffers, buffers, strict=True)]
         self.ratios += norms.ratios(groups)[len(self.ratios) :]
 
@@ -125,7 +132,7 @@ class Memory:
             found = [entries[0], *(0.0 if each is None else entries[1 + each] for each in scopes)]
             return np.array(found) if scopes else vector
 
-        self._write(_with_vectors(self.read(), arranged))
+        self.write(_with_vectors(self.read(), arranged))
         kept = [self.ratios[place] for place in of_groups if place is not None and place < len(self.ratios)]
         self.ratios = kept if len(kept) == sum(place is not None for place in of_groups) else []
 
@@ -133,7 +140,7 @@ class Memory:
         """A new run, which has measured nothing."""
         scopes = count_scopes(self.controller.run.distance_sq)
         run = runs.begin(scopes, np, dtype=np.float64)
-        self._write(self.read()._replace(state=state, run=run))
+        self.write(self.read()._replace(state=state, run=run))
         self.due, self.ratios = state.run_length, norms.ratios(groups)
 
     def end(self, state: State) -> None:
@@ -172,7 +179,7 @@ class Memory:
 
     def saved(self, checksum: str) -> dict[str, Any]:
         """As torch saves it, with the checksum of the parameters; waits for the device."""
-        names = ("buffers", "due", "ratios", "deployed", "idle")
+        names = ("buffers", "due", "ratios", "deployed", "still", "idle")
         own = {"checksum": checksum, **{name: getattr(self, name) for name in names}}
         return {**own, **_plain(self.read()), "history": [list(record) for record in self.history]}
 
@@ -186,9 +193,19 @@ class Memory:
         own["controller"] = Controller(state, _record(Run, run), metric, step_size)
         return cls(**{**own, "history": [ProbeRecord(*record) for record in saved["history"]]})
 
-    def _write(self, current: Controller) -> None:
+    def write(self, current: Controller) -> None:
         """Write a controller that is on the host to where it computes."""
         self.controller = current if self.device is None else _placed(current, _zero(self.device))
+
+
+def held(groups: Groups) -> Memory | None:
+    """The memory of all groups, also where it is still as it was loaded."""
+    found = [group["search"] for group in groups if group.get("search") is not None]
+    if found and isinstance(found[0], dict):
+        found[0] = Memory.loaded(found[0])
+        for group in groups:
+            group["search"] = found[0]
+    return found[0] if found else None
 
 
 def fresh(config: Config, groups: Groups, scopes: int, buffers: list[Tensor], *, based: bool) -> Memory:

@@ -69,6 +69,17 @@ class Work(NamedTuple):
             return number
         return number + (self.poison.to(number.device) if isinstance(number, Tensor) else float(self.poison))
 
+    def is_still(self, bundle: Bundle) -> bool:
+        """Whether the main run leaves a bundle where it is: it has no gradient, or its group a rate of 0."""
+        return not bundle.directions or not self.groups[bundle.group]["lr"]
+
+    @property
+    def still(self) -> list[int]:
+        """Places of the parameters that this gradient does not move, though they may lie beside their average."""
+        if self.memory.phase != Phase.MAIN:
+            return []
+        return [place for bundle in self.bundles if self.is_still(bundle) for place in bundle.places]
+
     @property
     def on_host(self) -> bool:
         """Whether the controller computes with numbers of the host."""
@@ -182,8 +193,9 @@ def move_in_probe(work: Work, state: State, decision: Decision) -> Moved:
 
 
 def move_in_main_run(work: Work, _: State, decision: Decision) -> Moved:
-    """Move all bundles in the main run."""
-    if moves.stays(decision):
+    """Move the bundles of the main run that have something to move them."""
+    work = work._replace(bundles=[bundle for bundle in work.bundles if not work.is_still(bundle)])
+    if moves.stays(decision) or not work.bundles:
         return Moved(None)
 
     def move(launch: Any, table: Any, bundle: Bundle) -> Tensor:
@@ -209,8 +221,6 @@ def _move_one_by_one(work: Work, decision: Decision) -> list[moves.Result]:
     """Move the bundles, eagerly or by ``torch.compile``."""
     orders: dict[Any, moves.Order] = {}
     results: list[moves.Result] = []
-    if not work.bundles:
-        return results
     for bundle, step_size in zip(work.bundles, work.step_sizes(decision.step_sizes), strict=True):
         compiles, (device, dtype) = compilers.way(work.groups, bundle) == "torch.compile", bundle.kind
         for make in [moves.order, moves.traced] if compiles else [moves.order]:

@@ -3,6 +3,8 @@
 The only place that reads a device.
 """
 
+from collections.abc import Collection, Sequence
+
 import numpy as np
 
 from pfopt.core import controller
@@ -41,7 +43,7 @@ def finish(work: Work) -> Transition | None:
         if state.phase == Phase.SEARCH:
             memory.history.append(probe_record(state, run, transition.accepted))
     for bundle in work.bundles:
-        _place(bundle, work.config, following, transition)
+        _place(bundle, work, following, transition)
     if transition.reanchor:
         ops.copy(work.buffers, memory.buffers)
     elif state.phase == Phase.SEARCH:
@@ -58,17 +60,28 @@ def deployed(config: Config, state: State) -> str:
     return SLOTS[Slot(controller.deployed_slot(config, state))]
 
 
-def _place(bundle: Bundle, config: Config, following: State, transition: Transition) -> None:
-    """Put the point that the next run starts from, or the returned one, into the parameters."""
-    state = bundle.state
+def swap(bundles: Sequence[Bundle], still: Collection[int], slot: str) -> None:
+    """Exchange the parameters with the state tensors of a name, but for those that stand still."""
+    for part in (part for bundle in bundles for part in bundle.apart_from(still)):
+        held = part.points().clone()
+        part.place(part.state[slot])
+        part.state[slot].copy_(held)
+
+
+def _place(bundle: Bundle, work: Work, following: State, transition: Transition) -> None:
+    """Put the point that the next run starts from, or the returned one, into the parameters.
+
+    What the last gradient of the main run did not move stays where it is.
+    """
+    state, config = bundle.state, work.config
     if config.certified and transition.keep != Slot.ANCHOR:
         state[SLOTS[Slot(transition.keep)]].copy_(
             state["average"] if config.returns_average else bundle.points()
         )
     returned = following.phase == Phase.DONE or transition.reanchor
     source = SLOTS[Slot(following.output)] if returned else "anchor"
-    if source:
-        bundle.place(state[source])
+    for part in bundle.apart_from(work.memory.still if returned else ()) if source else ():
+        part.place(part.state[source])
     if transition.reanchor:
         state["anchor"].copy_(bundle.points())
     if "average" in state and following.phase == Phase.MAIN:
