@@ -44,13 +44,18 @@ def losses(method: Method, problem: str, draw: Generator) -> Training:
 
 
 def parameters(method: Method, problem: str, draw: Generator) -> Training:
-    """One weight becomes NaN, infinite or huge at a step, as a flipped bit or a broken transfer makes it."""
+    """One weight that is in use becomes NaN, infinite or huge, as a flipped bit or a broken transfer makes it."""
     run = begin(method, problem, draw, tells=bool(draw.integers(2)))
     bad = max(1, min(any_step(draw), STEPS - 10))
     for step in range(STEPS):
         if step == bad:
             value = float(draw.choice(VALUES))
-            spoil(run.params(), value, "one entry", draw)
+            run.backward(step)
+            weight = run.params()[int(draw.integers(len(run.params())))]
+            assert weight.grad is not None
+            used = weight.grad.to_dense().reshape(-1).nonzero()[:, 0]
+            entry = int(used[int(draw.integers(len(used)))]) if len(used) else 0
+            weight.data.view(-1)[entry] = value
             run.inject(f"a weight is {value:g} at {step}")
         run.move(run.backward(step))
     return run

@@ -27,7 +27,11 @@ class Training:
 
     def __init__(self, name: str, problem: Problem) -> None:
         self.name, self.problem = name, problem
-        self.injected, self.lost, self.details = 0, [], []  # of the faults: how many, what they cost, what they were
+        self.injected, self.lost, self.details = (
+            0,
+            [],
+            [],
+        )  # of the faults: how many, what they cost, what they were
         self.params = {key: jnp.asarray(value.detach().numpy()) for key, value in problem.named_parameters()}
         self.state, self.step = _compiled(name)[0].init(self.params), _compiled(name)[1]
 
@@ -63,7 +67,9 @@ class Training:
         end = self.problem.value() if finite else math.nan
         self.lose("a parameter is not finite", not finite)
         self.lose("worse than the start", finite and self.problem.is_worse(end))
-        self.lose("the status says success", self.lost and "certified step size" in status(self.state).message)
+        self.lose(
+            "the status says success", self.lost and "certified step size" in status(self.state).message
+        )
         return end
 
 
@@ -74,7 +80,9 @@ def _compiled(name: str) -> tuple[Any, Any]:
 
     @jax.jit
     def step(params: Any, state: Any, inputs: Any, targets: Any, factor: Any, first: Any, added: Any) -> Any:
-        told, grads = jax.value_and_grad(lambda p: factor * jnp.mean(LOSSES[name](p, inputs, targets)))(params)
+        told, grads = jax.value_and_grad(lambda p: factor * jnp.mean(LOSSES[name](p, inputs, targets)))(
+            params
+        )
         key = min(grads, key=PROBLEMS[name].names.index)
         leaf = grads[key] * first
         grads = {**grads, key: leaf.ravel().at[0].add(added).reshape(leaf.shape)}

@@ -66,7 +66,7 @@ class Logistic(Problem):
         inputs = draw.normal(size=(ROWS, 10)) * np.logspace(-1, 1, 10)
         labels = (inputs @ draw.normal(size=10) > 0) ^ (draw.random(ROWS) < 0.1)
         self.weight, self.bias = nn.Parameter(torch.zeros(10)), nn.Parameter(torch.zeros(1))
-        return _tensors(inputs, labels)
+        return _tensor(inputs), _tensor(labels)
 
     def errors(self, inputs: Tensor, targets: Tensor) -> Tensor:
         """Cross-entropy."""
@@ -82,9 +82,10 @@ class Network(Problem):
     def _make(self, draw: Generator) -> tuple[Tensor, Tensor]:
         inputs = draw.normal(size=(ROWS, 4))
         targets = np.sin(inputs @ draw.normal(size=4)) + 0.1 * draw.normal(size=ROWS)
-        for name, shape in zip(self.names, ((8, 4), (8,), (1, 8), (1,)), strict=True):
-            setattr(self, name, nn.Parameter(_tensors(draw.normal(size=shape) / 2)[0]))
-        return _tensors(inputs, targets)
+        shapes = ((8, 4), (8,), (1, 8), (1,))
+        weights = [nn.Parameter(_tensor(draw.normal(size=shape) / 2)) for shape in shapes]
+        self.first, self.first_bias, self.second, self.second_bias = weights
+        return _tensor(inputs), _tensor(targets)
 
     def errors(self, inputs: Tensor, targets: Tensor) -> Tensor:
         """Squared errors, halved."""
@@ -99,9 +100,9 @@ class Embedding(Problem):
 
     def _make(self, draw: Generator) -> tuple[Tensor, Tensor]:
         words = np.minimum(draw.zipf(1.5, size=(ROWS, 5)), 30) - 1
-        self.table = nn.Parameter(_tensors(draw.normal(size=(30, 3)) / 2)[0])
-        self.head = nn.Parameter(_tensors(draw.normal(size=(1, 3)))[0])
-        return torch.as_tensor(words), _tensors(draw.normal(size=30)[words].sum(1) > 0)[0]
+        self.table = nn.Parameter(_tensor(draw.normal(size=(30, 3)) / 2))
+        self.head = nn.Parameter(_tensor(draw.normal(size=(1, 3))))
+        return torch.as_tensor(words), _tensor(draw.normal(size=30)[words].sum(1) > 0)
 
     def errors(self, inputs: Tensor, targets: Tensor) -> Tensor:
         """Cross-entropy."""
@@ -124,5 +125,5 @@ PROBLEMS: dict[str, type[Problem]] = {
 }
 
 
-def _tensors(*arrays: np.ndarray) -> tuple[Tensor, ...]:
-    return tuple(torch.as_tensor(np.asarray(array, np.float32)) for array in arrays)
+def _tensor(array: np.ndarray) -> Tensor:
+    return torch.as_tensor(np.asarray(array, np.float32))

@@ -43,7 +43,11 @@ class Job(NamedTuple):
 def problem_of(job: Job) -> str:
     """The problem, by the scenario's number."""
     dense = [name for name in PROBLEMS if not PROBLEMS[name].sparse]
-    return "sparse-embedding" if job.number % SPARSE_EVERY == SPARSE_EVERY - 1 else dense[job.number % len(dense)]
+    return (
+        "sparse-embedding"
+        if job.number % SPARSE_EVERY == SPARSE_EVERY - 1
+        else dense[job.number % len(dense)]
+    )
 
 
 def jobs(kinds: list[str], methods: list[str], runs: int, seed: int) -> Iterator[Job]:

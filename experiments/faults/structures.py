@@ -110,7 +110,12 @@ def _fewer_parameters(saved: dict, draw: Generator) -> dict:
 
 def _other_optimizer(saved: dict, draw: Generator) -> dict:
     """AdamW's state for ours, and ours for the others."""
-    shapes = [value.shape for state in saved["state"].values() for value in state.values() if isinstance(value, Tensor)]
+    shapes = [
+        value.shape
+        for state in saved["state"].values()
+        for value in state.values()
+        if isinstance(value, Tensor)
+    ]
     ours = any("search" in group for group in saved["param_groups"])
     name = "AdamW(1e-3)" if ours else "ParameterFreeSGD"
     other = Training(METHODS[name], PROBLEMS["logistic"](np.random.default_rng(len(shapes))))
@@ -161,6 +166,7 @@ def frozen(method: Method, problem: str, draw: Generator) -> Training:
 def written(method: Method, problem: str, draw: Generator) -> Training:
     """Half of a weight's entries are set to zero at a step, and their gradients masked: a pruned network stays so."""
     run = begin(method, problem, draw)
+    run.may_end_worse = True
     weight, first = run.params()[0], int(draw.integers(1, STEPS - 10))
     mask = torch.as_tensor(draw.random(tuple(weight.shape)) < 0.5)
     run.steps(range(first))

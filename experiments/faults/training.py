@@ -21,7 +21,12 @@ class Training:
 
     def __init__(self, method: Method, problem: Problem, groups: Any = None, *, tells: bool = False) -> None:
         self.method, self.problem, self.tells = method, problem, tells and method.ours
-        self.injected, self.lost, self.details = 0, [], []  # of the faults: how many, what they cost, what they were
+        self.injected, self.lost, self.details = (
+            0,
+            [],
+            [],
+        )  # of the faults: how many, what they cost, what they were
+        self.may_end_worse = False  # where a fault itself raises the loss, and late
         self.optimizer: Any = method.make(list(problem.parameters()) if groups is None else groups)
         self._mode("train")
 
@@ -64,7 +69,7 @@ class Training:
         finite = all(bool(torch.isfinite(param).all()) for param in self.params())
         end = self.problem.value() if finite else math.nan
         self.lose("a parameter is not finite", not finite)
-        self.lose("worse than the start", finite and self.problem.is_worse(end))
+        self.lose("worse than the start", finite and not self.may_end_worse and self.problem.is_worse(end))
         message = self.optimizer.status().message if self.method.ours else ""
         self.lose("the status says success", self.lost and "certified step size was found" in message)
         return end
