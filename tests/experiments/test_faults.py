@@ -70,3 +70,10 @@ def test_status_over_a_loss() -> None:
     training.params()[0].data[0] = torch.nan
     training.end()
     assert training.lost == ["a parameter is not finite", "the status says success"]
+
+
+def test_steps_beyond_float32_raise_nothing() -> None:
+    """At a loss of 1e-30 the largest step of a coordinate is no number of float32."""
+    row = run(Job("scales", "ParameterFreeSGD", 7, 0))
+    assert row["detail"] == "times 1e-30"
+    assert row["lost"] == ""

@@ -116,7 +116,7 @@ SCHEDULES: dict[str, Callable[[Any], Any]] = {
 
 
 def takes_learning_rate_schedules(make: Make) -> None:
-    """Torch's schedules must run over it, a warm-up that begins at a rate of 0 included, and the run train.
+    """Learning-rate schedules must run over it, a warm-up that begins at a rate of 0 included, and the run train.
 
     Trainers put a schedule on every optimizer, asked or not.
     """
