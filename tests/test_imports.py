@@ -32,9 +32,18 @@ def test_pfopt_loads_numpy_alone() -> None:
     assert loaded("import pfopt, pfopt.reference") - before == {"numpy", "pfopt"}
 
 
+def test_testing_loads_no_framework() -> None:
+    assert loaded("import pfopt.testing") - loaded("pass") == {"numpy", "pfopt"}
+
+
 @pytest.mark.parametrize(
     ("module", "needed", "other"),
-    [("pfopt.torch", {"torch"}, {"jax", "jaxlib", "optax"}), ("pfopt.optax", {"jax", "optax"}, {"torch"})],
+    [
+        ("pfopt.torch", {"torch"}, {"jax", "jaxlib", "optax"}),
+        ("pfopt.optax", {"jax", "optax"}, {"torch"}),
+        ("pfopt.testing.torch", {"torch"}, {"jax", "jaxlib", "optax"}),
+        ("pfopt.testing.optax", {"jax", "optax"}, {"torch"}),
+    ],
 )
 def test_a_front_end_loads_its_own_framework_alone(module: str, needed: set[str], other: set[str]) -> None:
     found = loaded(f"import {module}")

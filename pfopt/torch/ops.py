@@ -172,10 +172,18 @@ def _spread(sizes: Sequence[int], numbers: Any) -> Any:
     return torch.cat([number.expand(size) for number, size in zip(numbers.unbind(), sizes, strict=True)])
 
 
+def _clip_alone(vector: Tensor, least: Any, most: Any) -> Tensor:
+    """The entries clipped to numbers, which torch refuses beyond the range of the entries' dtype."""
+    if not isinstance(most, Tensor):
+        largest = torch.finfo(vector.dtype).max
+        least, most = min(least, largest), min(most, largest)
+    return torch.clip(vector, least, most)
+
+
 def _clip(sizes: Sequence[int], vector: Tensor, least: Any, most: Any) -> Tensor:
     """The entries clipped to what is allowed for their tensor; may write into the vector."""
     if not isinstance(least, Tensor) or least.ndim == 0:
-        return torch.clip(vector, least, most)
+        return _clip_alone(vector, least, most)
     if vector.device.type != "cpu":
         return torch.clip(vector, _spread(sizes, least), _spread(sizes, most))
     parts = vector.split(list(sizes))
@@ -184,5 +192,5 @@ def _clip(sizes: Sequence[int], vector: Tensor, least: Any, most: Any) -> Tensor
     return vector
 
 
-ALONE = Arithmetic(_dot, torch.lerp, _move, torch.clip)
-ALONE_ON_HOST = Arithmetic(_dot_on_host, Tensor.lerp_, _move, torch.clip)
+ALONE = Arithmetic(_dot, torch.lerp, _move, _clip_alone)
+ALONE_ON_HOST = Arithmetic(_dot_on_host, Tensor.lerp_, _move, _clip_alone)
