@@ -52,8 +52,8 @@ class ParameterFreeOptimizer(Optimizer):
         options.sgd_only(chosen, total_steps, defaults.get("momentum", 0.0))
         total_steps = None if total_steps is None else options.total_steps(total_steps, chosen)
         validation.flags(defaults)
-        self._buffers, self._packing, self._advice = Buffers(buffers), Packing(), Advice()
-        self._roster = Roster()
+        self._buffers, self._packing = Buffers(buffers), Packing()
+        self._advice, self._roster = Advice(), Roster()
         shared = {"total_steps": total_steps, "plan": memories.plan_to_dict(chosen), "differentiable": False}
         shared["effective_lr"] = 0.0  # nothing has moved
         super().__init__(params, {**defaults, **shared})
@@ -285,9 +285,8 @@ class ParameterFreeOptimizer(Optimizer):
         )
 
     def _bundles(self, memory: Memory, *, gradients: bool = True) -> list[Bundle]:
-        return self._packing.bundles(
-            self._setting(), self.param_groups, self.state, memory, gradients=gradients
-        )
+        setting, groups = self._setting(), self.param_groups
+        return self._packing.bundles(setting, groups, self.state, memory, gradients=gradients)
 
     def _swap(self, slot: str) -> None:
         """Exchange the parameters with state tensors; nothing where the name is ""."""

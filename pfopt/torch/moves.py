@@ -1,8 +1,7 @@
 """How one bundle moves: ``pfopt.core.update`` on its tensors as one vector, eagerly or compiled."""
 # pyright: reportPrivateImportUsage=false
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -18,6 +17,7 @@ from pfopt.core.step_size import CoordinateRule
 from pfopt.core.update import Arithmetic, Block, Rule, Sums
 from pfopt.torch import ops
 from pfopt.torch.bundles import Bundle, Piece, flattened
+from pfopt.torch.written import followed
 
 
 class GroupRule(NamedTuple):
@@ -125,7 +125,7 @@ def in_main_run(bundle: Bundle, group: GroupRule, order: Order, step_size: Any) 
     on_host, results = not isinstance(order.changed, Tensor), []
     for place, piece in enumerate(bundle.pieces(bundle.directions)):
         arithmetic = ops.arithmetic(piece.sizes, on_host=on_host)
-        with _followed(bundle, place, piece, group, on_host=on_host):
+        with followed(bundle, place, piece, kept=group.averages and group.interpolates, on_host=on_host):
             results.append(move_piece(piece, group, order, step_size, arithmetic))
     grad_sqs, sums = zip(*results, strict=True)
     grad_sq = None if grad_sqs[0] is None else joined(grad_sqs)
@@ -196,31 +196,12 @@ def _iterate(piece: Piece, group: GroupRule, beta: Real) -> Tensor:
     return torch.lerp(piece.points, piece.state["average"], beta / (beta - 1))
 
 
-@contextmanager
-def _followed(bundle: Bundle, place: int, piece: Piece, group: GroupRule, *, on_host: bool) -> Iterator[None]:
-    """Before the move of a piece, its average and iterate go to where others have put the parameters, if they did.
-
-    The iterate lies beyond the parameters as seen from the average: it would go three to ten times as far.
-    """
-    if not (group.averages and group.interpolates):
-        yield
-        return
-    left = bundle.left.get(place)
-    if left is not None:
-        written = ops.checksum(piece.points) != left
-        written = bool(written) if on_host else written
-        ops.copy_where(written, [piece.points], [piece.state["average"]])
-    yield
-    found = ops.checksum(piece.points)
-    bundle.left[place] = found if left is None else left.copy_(found)  # in place for CUDA graphs
-
-
 def compiled_move(bundle: Bundle, group: GroupRule, order: Order, step_size: Any) -> Result:
     """``move_piece`` for a bundle that is large, compiled at its first call."""
     piece = flattened(bundle)
     step_size = torch.as_tensor(step_size, dtype=piece.points.dtype, device=piece.points.device)
     on_host = not isinstance(order.decision.taken, Tensor)
-    with _followed(bundle, 0, piece, group, on_host=on_host):
+    with followed(bundle, 0, piece, kept=group.averages and group.interpolates, on_host=on_host):
         found = _compiled()(piece._replace(sizes=()), group, order, step_size, ops.ALONE)
     bundle.place(bundle.state["iterate"] if bundle.is_half else bundle.params[0])
     return found
