@@ -36,6 +36,11 @@ def namespace(*values: Array) -> Namespace:
     return np
 
 
+def largest(value: Real) -> float:
+    """The largest number of a value's dtype; of a number of Python, which a loaded record has, that of float64."""
+    return float(namespace(value).finfo(getattr(value, "dtype", np.float64)).max)
+
+
 _HOST = ("builtins", "numpy")
 _LIBRARIES = {"torch": "torch", "jax": "jax.numpy", "jaxlib": "jax.numpy"}
 

@@ -8,6 +8,7 @@ from pfopt.core.arrays import (
     Real,
     Vector,
     at_most,
+    largest,
     maximum,
     namespace,
     ones_like,
@@ -98,7 +99,7 @@ def unnormalised_weight(distance_sq: Real, latest_grad_sq: Real, decay: Real, n:
     are outside that theorem in that they lag by one step.
     """
     weight = distance_sq / positive(decay * latest_grad_sq) * n ** (gamma - 1)
-    return at_most(weight, HEAVIEST * namespace(weight).finfo(weight.dtype).max)
+    return at_most(weight, HEAVIEST * largest(weight))
 
 
 def share_of_newest(weight: Real, weight_sum: Real, n: Real, gamma: Real) -> Real:

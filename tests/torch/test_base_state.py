@@ -205,3 +205,24 @@ def test_bases_whose_state_is_out_of_reach() -> None:
     optimizer = ParameterFree(Foreign(model.parameters()), STEPS)
     with pytest.raises(ValueError, match=r"base must keep its state by parameter.*Foreign with .*calls"):
         run(model, optimizer, 1)
+
+
+@pytest.mark.parametrize("steps", [30, 90, 150])
+def test_a_run_goes_on_after_its_numbers_were_loaded(steps: int) -> None:
+    """Without scopes a loaded record has Python's numbers, at whatever gradient it was saved."""
+    torch.manual_seed(0)
+    ends = []
+    for stops in (False, True):
+        torch.manual_seed(0)
+        model = torch.nn.Linear(3, 1)
+        opt = ParameterFree(torch.optim.AdamW(model.parameters()), 160)
+        for step in range(160):
+            if stops and step == steps:
+                saved = opt.state_dict()
+                opt = ParameterFree(torch.optim.AdamW(model.parameters()), 160)
+                opt.load_state_dict(saved)
+            opt.zero_grad()
+            (model(torch.randn(8, 3)) - 1).square().mean().backward()
+            opt.step()
+        ends.append(model.weight.detach().clone())
+    assert torch.equal(*ends)
