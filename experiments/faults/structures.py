@@ -179,7 +179,9 @@ def written(method: Method, problem: str, draw: Generator) -> Training:
             weight.grad = weight.grad.to_dense().masked_fill(mask, 0.0)
         run.move()
     after = float(run.handed_out()[0][mask].norm())
-    run.lose(f"pruned weights are back, {after / (before or 1):.0%} of their norm", not after <= BACK * before)
+    run.lose(
+        f"pruned weights are back, {after / (before or 1):.0%} of their norm", not after <= BACK * before
+    )
     return run
 
 
