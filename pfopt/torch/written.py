@@ -27,7 +27,9 @@ def followed(bundle: Bundle, place: int, piece: Piece, *, kept: bool, on_host: b
     if left is not None:
         written = ops.checksum(piece.points) != left
         written = bool(written) if on_host else written
-        ops.copy_where(written, [piece.points], [piece.state["average"]])
+        average = piece.state["average"]
+        if written is not False:  # what is not finite is no place to go to: gradients there send the run back
+            ops.copy_where(written, [piece.points.where(piece.points.isfinite(), average)], [average])
     yield
     found = ops.checksum(piece.points)
     bundle.left[place] = found if left is None else left.copy_(found)  # in place for CUDA graphs

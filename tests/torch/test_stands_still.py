@@ -155,3 +155,16 @@ def test_without_writes_nothing_changes() -> None:
                 first.weight.data.mul_(1.0)
         ends.append(held(first) + held(second))
     assert all(torch.equal(one, other) for one, other in zip(*ends, strict=True))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_weight_that_is_not_finite_does_not_stay(value: float) -> None:
+    weight = torch.nn.Parameter(torch.zeros(3))
+    opt = ParameterFreeSGD([weight], 120)
+    for step in range(120):
+        if step == 60:
+            weight.data[0] = value
+        opt.zero_grad()
+        (weight - 0.3).square().sum().backward()
+        opt.step()
+    assert (weight - 0.3).abs().max() < 0.01
