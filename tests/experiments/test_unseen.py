@@ -10,11 +10,24 @@ import pytest
 import torch
 from torch import Tensor
 
+from experiments.tasks.data import MissingDataError
 from experiments.unseen import run as runs
 from experiments.unseen.__main__ import main
-from experiments.unseen.registry import PROBLEMS, make_problem
+from experiments.unseen.registry import CASES, PROBLEMS, make_problem
 from experiments.unseen.run import Job, jobs, run
 from experiments.unseen.table import conclusions, summary
+
+
+def is_at_hand(name: str) -> bool:
+    """Whether the files of a problem are there: some of the cases read the shared data folder."""
+    try:
+        make_problem(name, 0)
+    except MissingDataError:
+        return False
+    return True
+
+
+NAMES = [name for name in PROBLEMS if name not in CASES or is_at_hand(name)]
 
 EXACT = ("gcn", "rosenbrock", "gaussian_process")  # no batches
 FROM_ZERO = ("logistic_ctr", "poisson", "poisson_mild", "posterior")
@@ -32,7 +45,7 @@ def same(first: list[Tensor], second: list[Tensor]) -> bool:
     return all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
 
 
-@pytest.mark.parametrize("name", PROBLEMS)
+@pytest.mark.parametrize("name", NAMES)
 def test_a_problem_begins_at_finite_losses_and_gradients(name: str) -> None:
     problem = make_problem(name, 0)
     assert problem.model.training
@@ -45,7 +58,7 @@ def test_a_problem_begins_at_finite_losses_and_gradients(name: str) -> None:
     assert any(gradient is not None and gradient.any() for gradient in gradients)
 
 
-@pytest.mark.parametrize("name", PROBLEMS)
+@pytest.mark.parametrize("name", NAMES)
 def test_weights_and_batches_are_the_seeds_whatever_ran_before(name: str) -> None:
     torch.manual_seed(0)
     weights, gradients, of_other_step = weights_and_gradients(name)
