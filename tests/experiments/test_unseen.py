@@ -10,24 +10,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from experiments.tasks.data import MissingDataError
+from experiments.tasks.data import has_shared_data
 from experiments.unseen import run as runs
 from experiments.unseen.__main__ import main
 from experiments.unseen.registry import CASES, PROBLEMS, make_problem
 from experiments.unseen.run import Job, jobs, run
 from experiments.unseen.table import conclusions, summary
 
-
-def is_at_hand(name: str) -> bool:
-    """Whether the files of a problem are there: some of the cases read the shared data folder."""
-    try:
-        make_problem(name, 0)
-    except MissingDataError:
-        return False
-    return True
-
-
-NAMES = [name for name in PROBLEMS if name not in CASES or is_at_hand(name)]
+NAMES = [name for name in PROBLEMS if name not in CASES or has_shared_data()]  # which most cases read
 
 EXACT = ("gcn", "rosenbrock", "gaussian_process")  # no batches
 FROM_ZERO = ("logistic_ctr", "poisson", "poisson_mild", "posterior")
