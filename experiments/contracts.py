@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import inspect
-import os
 from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -25,6 +24,7 @@ from schedulefree import AdamWScheduleFree, SGDScheduleFree
 import pfopt.optax
 import pfopt.torch
 from experiments.files import write_text
+from experiments.parallel import compile_quickly
 from pfopt import testing
 from pfopt.testing import STEPS, Finding
 from pfopt.testing import optax as for_optax
@@ -113,9 +113,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, default=OUTPUT)
     args = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    os.environ.setdefault(
-        "XLA_FLAGS", "--xla_backend_optimization_level=0"
-    )  # it compiles far more than it runs
+    compile_quickly()
     console = Console()
 
     def told(name: str, findings: list[Finding]) -> list[Finding]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -103,3 +104,8 @@ def _package(name: str, backend: str) -> Any:
         raise BackendError(
             f"--backend {backend} needs the package {name}, which is not installed: pip install {name}"
         ) from None
+
+
+def compile_quickly() -> None:
+    """Let XLA optimise nothing, unless the caller has flags of its own: for what compiles far more than it runs."""
+    os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")

@@ -12,7 +12,6 @@ at the same steps.
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,7 +23,7 @@ from rich.progress import track
 from experiments.faults.methods import METHODS
 from experiments.faults.run import KINDS, OPTAX, jobs, run
 from experiments.files import write_text
-from experiments.parallel import run_parallel
+from experiments.parallel import compile_quickly, run_parallel
 
 OUTPUT = Path(__file__).resolve().parents[1] / "results" / "faults.csv"
 COLUMNS = ["kind", "method", "number", "seed", "problem", "faults", "detail", "start", "end", "lost"]
@@ -54,9 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, default=OUTPUT)
     args = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    os.environ.setdefault(
-        "XLA_FLAGS", "--xla_backend_optimization_level=0"
-    )  # it compiles far more than it runs
+    compile_quickly()
     console = Console(width=160)
     planned = list(jobs(args.kinds, args.methods, args.runs, args.seed))
     rows = list(track(run_parallel(run, planned, args.processes), total=len(planned), console=console))

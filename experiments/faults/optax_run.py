@@ -16,35 +16,20 @@ from numpy.random import Generator
 
 from experiments.faults.numbers import VALUES
 from experiments.faults.problems import PROBLEMS, STEPS, Problem
-from experiments.faults.training import any_step
+from experiments.faults.training import Ledger, any_step
 from pfopt.optax import eval_params, parameter_free_sgd, status
 
 EVERY = 10  # steps between two checkpoints
 
 
-class Training:
-    """A problem of torch's, its loss in jax, and a count of what was done to it."""
+class Training(Ledger):
+    """A problem of torch's, and its loss in jax."""
 
     def __init__(self, name: str, problem: Problem) -> None:
         self.name, self.problem = name, problem
-        self.injected, self.lost, self.details = (
-            0,
-            [],
-            [],
-        )  # of the faults: how many, what they cost, what they were
+        super().__init__()
         self.params = {key: jnp.asarray(value.detach().numpy()) for key, value in problem.named_parameters()}
         self.state, self.step = _compiled(name)[0].init(self.params), _compiled(name)[1]
-
-    def inject(self, detail: str) -> None:
-        """Count a fault; a few are described."""
-        self.injected += 1
-        if len(self.details) < 3:
-            self.details.append(detail)
-
-    def lose(self, reason: str, when: object = True) -> None:
-        """Note that something was lost."""
-        if when and reason not in self.lost:
-            self.lost.append(reason)
 
     def move(self, step: int, factor: float = 1.0, first: float = 1.0, added: float = 0.0) -> None:
         """A step; the loss times ``factor``, the first leaf's gradient times ``first``, ``added`` to one entry."""
@@ -65,11 +50,8 @@ class Training:
             for name, param in self.problem.named_parameters():
                 param.copy_(torch.as_tensor(np.array(deployed[name])))
         end = self.problem.value() if finite else math.nan
-        self.lose("a parameter is not finite", not finite)
-        self.lose("worse than the start", finite and self.problem.is_worse(end))
-        self.lose(
-            "the status says success", self.lost and "certified step size" in status(self.state).message
-        )
+        worse = finite and self.problem.is_worse(end)
+        self.judge(finite=finite, worse=worse, message=status(self.state).message)
         return end
 
 

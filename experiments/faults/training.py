@@ -14,25 +14,16 @@ from torch import Tensor
 
 from experiments.faults.methods import Method
 from experiments.faults.problems import PROBLEMS, STEPS, Problem
+from pfopt.core.records import Outcome
 
 
-class Training:
-    """A problem, an optimizer, and a count of what was done to them."""
+class Ledger:
+    """What was done to a run, and what it lost."""
 
-    def __init__(self, method: Method, problem: Problem, groups: Any = None, *, tells: bool = False) -> None:
-        self.method, self.problem, self.tells = method, problem, tells and method.ours
-        self.injected, self.lost, self.details = (
-            0,
-            [],
-            [],
-        )  # of the faults: how many, what they cost, what they were
-        self.may_end_worse = False  # where a fault itself raises the loss, and late
-        self.optimizer: Any = method.make(list(problem.parameters()) if groups is None else groups)
-        self._mode("train")
-
-    def params(self) -> list[Tensor]:
-        """All parameters."""
-        return list(self.problem.parameters())
+    def __init__(self) -> None:
+        self.injected = 0  # faults
+        self.lost: list[str] = []  # what they cost
+        self.details: list[str] = []  # what some of them were
 
     def inject(self, detail: str) -> None:
         """Count a fault; a few are described."""
@@ -44,6 +35,27 @@ class Training:
         """Note that something was lost."""
         if when and reason not in self.lost:
             self.lost.append(reason)
+
+    def judge(self, *, finite: bool, worse: bool, message: str) -> None:
+        """Note what is wrong with the point that is handed out, and a success that is claimed all the same."""
+        self.lose("a parameter is not finite", not finite)
+        self.lose("worse than the start", worse)
+        self.lose("the status says success", self.lost and message.startswith(Outcome.CERTIFIED.message))
+
+
+class Training(Ledger):
+    """A problem and an optimizer."""
+
+    def __init__(self, method: Method, problem: Problem, groups: Any = None, *, tells: bool = False) -> None:
+        self.method, self.problem, self.tells = method, problem, tells and method.ours
+        super().__init__()
+        self.may_end_worse = False  # where a fault itself raises the loss, and late
+        self.optimizer: Any = method.make(list(problem.parameters()) if groups is None else groups)
+        self._mode("train")
+
+    def params(self) -> list[Tensor]:
+        """All parameters."""
+        return list(self.problem.parameters())
 
     def backward(self, step: int, factor: float = 1.0) -> float:
         """Leave a step's gradients in the parameters; the loss, times ``factor``, is returned."""
@@ -68,10 +80,10 @@ class Training:
         self._mode("eval")
         finite = all(bool(torch.isfinite(param).all()) for param in self.params())
         end = self.problem.value() if finite else math.nan
-        self.lose("a parameter is not finite", not finite)
-        self.lose("worse than the start", finite and not self.may_end_worse and self.problem.is_worse(end))
-        message = self.optimizer.status().message if self.method.ours else ""
-        self.lose("the status says success", self.lost and "certified step size was found" in message)
+        worse = finite and not self.may_end_worse and self.problem.is_worse(end)
+        self.judge(
+            finite=finite, worse=worse, message=self.optimizer.status().message if self.method.ours else ""
+        )
         return end
 
     def handed_out(self) -> list[Tensor]:

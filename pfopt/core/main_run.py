@@ -32,7 +32,7 @@ and the distances' telescoping sum); weights that outgrow the steps cost the lar
 
 from typing import NamedTuple
 
-from pfopt.core import averaging, faults, step_size
+from pfopt.core import averaging, faults, progress, step_size
 from pfopt.core.arrays import (
     Flag,
     Real,
@@ -52,7 +52,7 @@ from pfopt.core.arrays import (
 from pfopt.core.averaging import mean_weight
 from pfopt.core.config import Config, Constants
 from pfopt.core.records import Run, State
-from pfopt.core.run import LATE_GAMMA, age, has_moved, record_loss
+from pfopt.core.run import age, has_moved
 from pfopt.core.step_size import CoordinateRule
 
 
@@ -113,7 +113,7 @@ def take_gradient(
     )
     following = following._replace(nonfinite_in_a_row=fault.nonfinite_in_a_row)
     if loss is not None:
-        following = record_loss(following, loss, fault.taken, LATE_GAMMA)
+        following = progress.record_loss(following, loss, fault.taken, progress.LATE_GAMMA)
     step_sizes = decay * minimum(tracked, bound)
     if config.lags:
         following, step_sizes = _lagged(following, step_sizes, fault.taken)

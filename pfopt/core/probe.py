@@ -8,8 +8,8 @@ from pfopt.core import faults
 from pfopt.core.arrays import Count, Flag, Real, Vector, negated, real, where
 from pfopt.core.averaging import mean_weight
 from pfopt.core.config import Config
+from pfopt.core.progress import record_loss
 from pfopt.core.records import Run
-from pfopt.core.run import record_loss
 
 
 def take_gradient(

@@ -11,14 +11,29 @@ pass over memory, and norms alone are those of a random walk in either case.
 
 from math import hypot, sqrt
 
+from pfopt.core.arrays import Flag, Real, at_least, maximum, where
+from pfopt.core.averaging import mean_weight
 from pfopt.core.records import Outcome, Phase, Run, Slot, State
-from pfopt.core.run import LATE_GAMMA
 
+LATE_GAMMA = 3.0  # of the mean of the main run's losses
 ERRORS = 3.0
 FEWEST = 16  # losses of the main run, before which nothing is said
 DEVIATION = (
     0.886  # √π/2, standard deviations of a normal distribution in one mean change of independent losses
 )
+
+
+def record_loss(run: Run, loss: Real, taken: Flag, gamma: float) -> Run:
+    """The run with one more loss in its mean, which has polynomial weights (0: uniform ones)."""
+    count = run.loss_count + taken
+    weight = mean_weight(gamma, at_least(count, 1))
+    change = maximum(loss - run.last_loss, run.last_loss - loss) * (count > 1)
+    return run._replace(
+        loss_mean=where(taken, run.loss_mean + weight * (loss - run.loss_mean), run.loss_mean),
+        loss_change=where(taken, run.loss_change + weight * (change - run.loss_change), run.loss_change),
+        last_loss=where(taken, loss, run.last_loss),
+        loss_count=count,
+    )
 
 
 def outcome(state: State, run: Run) -> Outcome:

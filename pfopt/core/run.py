@@ -17,8 +17,6 @@ from pfopt.core.arrays import (
 )
 from pfopt.core.records import Run
 
-LATE_GAMMA = 3.0  # of the mean of the main run's losses
-
 
 def begin(scopes: int, xp: Namespace, **kind: object) -> Run:
     """A run that has measured nothing.
@@ -82,16 +80,3 @@ def estimates(run: Run) -> tuple[float, float]:
     """Root mean square of the gradient norms, and largest displacement, of a run on the host."""
     steps = max(int(run.step - run.restart_step), 1)
     return float(np.sqrt(whole(run.grad_sq_sum) / steps)), float(np.sqrt(whole(run.distance_sq)))
-
-
-def record_loss(run: Run, loss: Real, taken: Flag, gamma: float) -> Run:
-    """The run with one more loss in its mean, which has polynomial weights (0: uniform ones)."""
-    count = run.loss_count + taken
-    weight = (1.0 + gamma) / (count + gamma + (count == 0))
-    change = maximum(loss - run.last_loss, run.last_loss - loss) * (count > 1)
-    return run._replace(
-        loss_mean=where(taken, run.loss_mean + weight * (loss - run.loss_mean), run.loss_mean),
-        loss_change=where(taken, run.loss_change + weight * (change - run.loss_change), run.loss_change),
-        last_loss=where(taken, loss, run.last_loss),
-        loss_count=count,
-    )

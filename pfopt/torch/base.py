@@ -22,7 +22,7 @@ from pfopt.torch import advice, amp, checkpoint, horizon, report, transition, va
 from pfopt.torch import state as memories
 from pfopt.torch.advice import Advice
 from pfopt.torch.buffers import Buffers
-from pfopt.torch.bundles import Bundle, members
+from pfopt.torch.bundles import Bundle
 from pfopt.torch.norms import Scopes
 from pfopt.torch.packing import Packing
 from pfopt.torch.roster import Roster, forget
@@ -141,7 +141,8 @@ class ParameterFreeOptimizer(Optimizer):
         params = [param for group in self.param_groups for param in group["params"]]
         if all(param.grad is None for param in params):
             return loss
-        memory = self._settled_memory()
+        buffers = self._buffers.live()
+        memory = self._followed_memory(buffers)
         if memory.phase == Phase.DONE:
             memory.idle += 1
             advice.on_idle_step(type(self).__name__, memory, self._setting().config.total_steps)
@@ -149,7 +150,7 @@ class ParameterFreeOptimizer(Optimizer):
         self._advice.on_rates(
             type(self).__name__, self.param_groups, memory, decays=self._setting().config.decays
         )
-        work = self._work(memory, amp.unscale(self, params))
+        work = self._work(memory, buffers, amp.unscale(self, params))
         memory.still = work.still
         self._take(work, value)
         report.show_rates(self.param_groups, memory)
@@ -250,17 +251,15 @@ class ParameterFreeOptimizer(Optimizer):
             advice.on_another_point(type(self).__name__, memory, self._bundles(memory, gradients=False))
         return memory
 
-    def _settled_memory(self) -> Memory:
-        """What is remembered, where the parameters are; made at the first step."""
-        memory, buffers, setting = self._memory(), self._buffers.live(), self._setting()
+    def _followed_memory(self, buffers: list[Tensor]) -> Memory:
+        """What is remembered, in the order of today's groups; made at the first step."""
+        memory, setting = self._memory(), self._setting()
         if memory is None:
             scopes = self._scopes([]).number
             memory = memories.fresh(setting.config, self.param_groups, scopes, buffers, based=self._based)
             self._roster = Roster()
         if self._roster.follow(self.param_groups, memory, setting.scope):
             forget(self.state, self.param_groups)
-        taking_part = members(self.param_groups, self.state, gradients=True)
-        memory.settle(self.param_groups, {member.param.device for member in taking_part}, buffers)
         return memory
 
     def _setting(self) -> Setting:
@@ -270,15 +269,17 @@ class ParameterFreeOptimizer(Optimizer):
     def _scopes(self, rho: list[float]) -> Scopes:
         return Scopes(self._setting().scope, [len(group["params"]) for group in self.param_groups], rho)
 
-    def _work(self, memory: Memory, poison: Any = None) -> Work:
+    def _work(self, memory: Memory, buffers: list[Tensor], poison: Any = None) -> Work:
+        """What a step works on, where the parameters are that take part."""
         setting, packed = self._setting(), self._bundles(memory)
+        memory.settle(self.param_groups, {bundle.params[0].device for bundle in packed}, buffers)
         return Work(
             config=setting.config,
             groups=self.param_groups,
             memory=memory,
             scopes=self._scopes(memory.rho(self.param_groups)),
             bundles=packed,
-            buffers=self._buffers.live(),
+            buffers=buffers,
             size=self._packing.coordinates() if setting.by_coordinate else 0,
             poison=poison,
             tables=self._packing.tables,
@@ -302,4 +303,4 @@ class ParameterFreeOptimizer(Optimizer):
         if not self.param_groups[0]["capturable"] or memory is None or memory.deployed:
             return
         if memory.phase != Phase.DONE:
-            transition.finish(self._work(memory))
+            transition.finish(self._work(memory, self._buffers.live()))

@@ -48,6 +48,6 @@ def apply(config: Config, memory: Memory, bundles: list[Bundle], steps: int) -> 
     memory.write(current._replace(state=state))
     memory.due = steps if finished else memory.due + steps * (memory.phase == Phase.MAIN)
     memory.idle = 0
-    for bundle in bundles if farther != 1 else ():
-        average, points = bundle.state["average"], bundle.points()
-        bundle.place(average.lerp(points, farther))
+    parts = [part for bundle in bundles for part in bundle.apart_from(memory.still)] if farther != 1 else []
+    for part in parts:
+        part.place(part.state["average"].lerp(part.points(), farther))

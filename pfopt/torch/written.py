@@ -8,7 +8,9 @@ from pfopt.torch.bundles import Bundle, Piece
 
 
 @contextmanager
-def followed(bundle: Bundle, place: int, piece: Piece, *, kept: bool, on_host: bool) -> Iterator[None]:
+def followed(
+    bundle: Bundle, place: int, piece: Piece, *, interpolates: bool, on_host: bool
+) -> Iterator[None]:
     """Before the move of a piece, its average and iterate go to where others have put the parameters, if they did.
 
     The iterate lies beyond the parameters as seen from the average: it would go three to ten times as far.
@@ -17,10 +19,10 @@ def followed(bundle: Bundle, place: int, piece: Piece, *, kept: bool, on_host: b
         bundle: of the piece.
         place: of the piece in it.
         piece: before its move, which the context holds.
-        kept: whether gradients are taken between an iterate and an average.
+        interpolates: whether gradients are taken between an iterate and an average.
         on_host: whether the controller is; otherwise nothing is read.
     """
-    if not kept:
+    if not interpolates:
         yield
         return
     left = bundle.left.get(place)

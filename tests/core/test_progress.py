@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 import pfopt
 from pfopt import options, status
 from pfopt.core import controller, progress
-from pfopt.core import run as runs
 from pfopt.core.records import Outcome, Phase, Run, Slot, State
 from tests.core.runs import fresh
 
@@ -21,7 +20,7 @@ Draw = Callable[[Any, int], NDArray[np.float64]]
 def told(losses: Any, gamma: float) -> Run:
     run = fresh()
     for loss in losses:
-        run = runs.record_loss(run, float(loss), True, gamma)
+        run = progress.record_loss(run, float(loss), True, gamma)
     return run
 
 
@@ -36,7 +35,7 @@ def after(early: Any, **fields: Any) -> State:
 
 
 def verdict(early: Any, late: Any, **fields: Any) -> Outcome:
-    return progress.outcome(after(early, **fields), told(late, runs.LATE_GAMMA))
+    return progress.outcome(after(early, **fields), told(late, progress.LATE_GAMMA))
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pfopt.core import progress
 from pfopt.core import run as runs
 from tests.core.runs import ended, fresh
 
@@ -81,13 +82,13 @@ def test_estimates_are_of_the_last_stretch() -> None:
 def test_only_losses_of_gradients_taken_count(gamma: float) -> None:
     run, mean, change, last = fresh(), 0.0, 0.0, 0.0
     for count, loss in enumerate((3.0, 5.0, 1.0), 1):
-        run = runs.record_loss(run, loss, True, gamma)
+        run = progress.record_loss(run, loss, True, gamma)
         weight = (1 + gamma) / (count + gamma)
         change += weight * (abs(loss - last) * (count > 1) - change)
         mean += weight * (loss - mean)
         last = loss
         for bad in (np.nan, np.inf, 7.0):
-            run = runs.record_loss(run, bad, False, gamma)
+            run = progress.record_loss(run, bad, False, gamma)
         assert (run.loss_mean, run.loss_change, run.loss_count) == pytest.approx((mean, change, count))
     assert isinstance(run.loss_mean, float)
     if not gamma:
@@ -95,4 +96,4 @@ def test_only_losses_of_gradients_taken_count(gamma: float) -> None:
 
 
 def test_a_loss_that_is_left_out_before_any_other_is_none() -> None:
-    assert runs.record_loss(fresh(), np.nan, False, 0.0) == fresh()
+    assert progress.record_loss(fresh(), np.nan, False, 0.0) == fresh()

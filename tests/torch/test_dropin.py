@@ -334,10 +334,10 @@ def test_replays_of_the_main_run_are_seen_by_status() -> None:
             optimizer.zero_grad()
             model.loss(step).backward()
             with torch.no_grad():
-                memory = optimizer._settled_memory()
+                memory = optimizer._followed_memory([])
                 if memory.phase == Phase.MAIN:
                     homes.add(memory.controller.run.step.data_ptr())  # type: ignore[union-attr]
-                take_gradient(optimizer._work(memory), None)
+                take_gradient(optimizer._work(memory, []), None)
         else:
             feed_step(model, optimizer, step)
         if step == 199:

@@ -68,6 +68,18 @@ def test_the_iterate_does_not_move(at: int) -> None:
         torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-8)
 
 
+@pytest.mark.parametrize("more", [500, -8])
+def test_what_stands_still_does_not_move_either(more: int) -> None:
+    opt, loss, model = make("sgd")
+    for step in range(190):
+        model[0].requires_grad_(step < 180)
+        take(opt, loss, step)
+    frozen, others = held(model[0]), held(model[1])
+    opt.extend(more)
+    assert same(model[0], frozen)
+    assert not same(model[1], others)
+
+
 def test_a_finished_run_that_was_saved_goes_on() -> None:
     opt, loss, model = make("sgd")
     for step in range(STEPS):
