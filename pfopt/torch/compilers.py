@@ -94,7 +94,8 @@ def launched(
 
             check(device)
             steps = [step for bundle in members for step in scopes.step_places(bundle)]
-            table = launch.table(tables, key, members, steps)
+            # of so many tensors: moves leave out what stands still, and norms do not
+            table = launch.table(tables, (*key, len(steps)), members, steps)
             return None if table is None else kernel(launch, table, members[0])
 
         sums = attempt(groups, device, action) if groups[0]["fused"] else None
