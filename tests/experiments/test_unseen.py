@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from experiments.tasks.data import has_shared_data
+from experiments.unseen import cases, vision
 from experiments.unseen import run as runs
 from experiments.unseen.__main__ import main
 from experiments.unseen.registry import CASES, PROBLEMS, make_problem
@@ -18,6 +19,14 @@ from experiments.unseen.run import Job, jobs, run
 from experiments.unseen.table import conclusions, summary
 
 NAMES = [name for name in PROBLEMS if name not in CASES or has_shared_data()]  # which most cases read
+
+
+@pytest.fixture(autouse=True)
+def _hardly_pretrained(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pretraining takes a minute a model, and nothing here depends on how long it is."""
+    for module in (cases, vision):
+        monkeypatch.setattr(module, "_PRETRAINING_STEPS", 3)
+
 
 EXACT = ("gcn", "rosenbrock", "gaussian_process")  # no batches
 FROM_ZERO = ("logistic_ctr", "poisson", "poisson_mild", "posterior")
