@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from pfopt import options
 from pfopt.core import controller, probe, progress, step, update
 from pfopt.core import run as runs
-from pfopt.core.arrays import on_host
+from pfopt.core.arrays import clip, on_host
 from pfopt.core.config import Config
 from pfopt.core.main_run import Decision
 from pfopt.core.records import Outcome, Phase, Run, Slot, State
@@ -107,7 +107,7 @@ class _Driver:
     ):
         self.oracle, self.anchor, self.callback, self.by_coordinate = oracle, anchor, callback, by_coordinate
         dot = np.vdot if anchor.dtype == np.float64 else _dot
-        self.arithmetic = Arithmetic(dot, _lerp, move=lambda a, b, c: a - b * c, clip=np.clip)
+        self.arithmetic = Arithmetic(dot, _lerp, move=lambda a, b, c: a - b * c, clip=clip)
         self.kept: dict[Slot, _Output] = {}
         self.probes: list[ProbeRecord] = []
         self.gradients = 0

@@ -47,14 +47,19 @@ _LIBRARIES = {"torch": "torch", "jax": "jax.numpy", "jaxlib": "jax.numpy"}
 
 def where(condition: Flag, yes: Array, no: Array) -> Array:
     """``yes`` where ``condition`` holds, else ``no``; a flag of the host picks one without reading the other."""
-    if isinstance(condition, (bool, np.bool_)):
+    if is_of_host(condition):
         return yes if condition else no
     return namespace(condition, yes, no).where(condition, yes, no)
 
 
+def is_of_host(condition: Flag) -> bool:
+    """Whether a flag is one that Python may branch on without waiting or tracing."""
+    return isinstance(condition, (bool, np.bool_))
+
+
 def choose(condition: Flag, yes: Record, no: Record) -> Record:
     """``where``, field by field for named tuples of one type."""
-    if isinstance(yes, tuple) and not isinstance(condition, (bool, np.bool_)):
+    if isinstance(yes, tuple) and not is_of_host(condition):
         fields = (choose(condition, a, b) for a, b in zip(yes, no, strict=True))
         return type(yes)(*fields)  # type: ignore[call-arg]
     return where(condition, yes, no)
@@ -134,12 +139,24 @@ def minimum(a: Array, b: Array) -> Array:
 
 def at_least(x: Array, least: Real) -> Array:
     """The larger of an array and a number, which may be one of the host."""
-    return maximum(x, least) if isinstance(x, float) else namespace(x, least).clip(x, least, None)
+    if isinstance(x, (float, int)):
+        return x if x >= least or x != x else least
+    xp = namespace(x, least)
+    return np.maximum(x, least) if xp is np else xp.clip(x, least, None)
 
 
 def at_most(x: Array, most: Real) -> Array:
     """The smaller of an array and a number, which may be one of the host."""
-    return minimum(x, most) if isinstance(x, float) else namespace(x, most).clip(x, None, most)
+    if isinstance(x, (float, int)):
+        return x if x <= most or x != x else most
+    xp = namespace(x, most)
+    return np.minimum(x, most) if xp is np else xp.clip(x, None, most)
+
+
+def clip(x: Array, least: Real, most: Real) -> Array:
+    """The entries at least one number and at most another; numpy's own takes ten times as long on few of them."""
+    xp = namespace(x, least, most)
+    return at_most(at_least(x, least), most) if xp is np else xp.clip(x, least, most)
 
 
 def positive(x: Array) -> Array:
@@ -149,8 +166,4 @@ def positive(x: Array) -> Array:
 
 def negated(condition: Flag) -> Flag:
     """Logical "not": Python's ``~`` turns ``True`` into −2."""
-    return (
-        not condition
-        if isinstance(condition, (bool, np.bool_))
-        else namespace(condition).logical_not(condition)
-    )
+    return not condition if is_of_host(condition) else namespace(condition).logical_not(condition)

@@ -8,9 +8,9 @@ from pfopt.core.arrays import (
     Real,
     Vector,
     at_most,
+    clip,
     largest,
     maximum,
-    namespace,
     ones_like,
     positive,
     real,
@@ -65,7 +65,7 @@ def beta(constants: Constants, step: Real, length: Count) -> Real:
     which needs no decay. In the last part of the run beta rises, so that the point returned is close to where the last
     gradients were taken: the average of points in a curved valley lies beside it.
     """
-    risen = namespace(step).clip((step / length - 1) / constants.rise + 1, 0.0, 1.0)
+    risen = clip((step / length - 1) / constants.rise + 1, 0.0, 1.0)
     return constants.beta + (constants.last_beta - constants.beta) * risen
 
 
@@ -86,7 +86,7 @@ def noise_sq(run: Run, step_size: Real) -> tuple[Flag, Real]:
     path_sq, mean_sq = whole(run.distance_sq) / step_size / step_size, whole(run.grad_sq_sum) / count
     variance = (count * whole(run.grad_sq_sum) - path_sq) / (count * (count - 1))
     known = is_clean(run) & (variance <= NEARLY_EXACT * mean_sq)
-    return known, namespace(variance).maximum(variance, ROUNDING * mean_sq)
+    return known, maximum(variance, ROUNDING * mean_sq)
 
 
 def unnormalised_weight(distance_sq: Real, latest_grad_sq: Real, decay: Real, n: Real, gamma: Real) -> Real:

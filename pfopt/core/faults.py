@@ -2,7 +2,19 @@
 
 from typing import NamedTuple
 
-from pfopt.core.arrays import Count, Flag, Real, Vector, at_least, isfinite, negated, where, whole, zeros_like
+from pfopt.core.arrays import (
+    Count,
+    Flag,
+    Real,
+    Vector,
+    at_least,
+    is_of_host,
+    isfinite,
+    negated,
+    where,
+    whole,
+    zeros_like,
+)
 from pfopt.core.run import Run, age, has_moved
 
 PROBE_PATIENCE = 2  # gradients in a row that are not finite end a probe: a single one is one bad batch
@@ -48,6 +60,8 @@ def examine(run: Run, grad_sq: Vector, loss: Real | None, counts: Flag, burst: f
 
 def restarted(run: Run, restart: Flag) -> Run:
     """The run with nothing measured since now, where ``restart`` holds; what it has spent stays spent."""
+    if is_of_host(restart) and not restart:
+        return run
 
     def cleared(field: Vector) -> Vector:
         return where(restart, zeros_like(field), field)

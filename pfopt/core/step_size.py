@@ -12,6 +12,7 @@ from pfopt.core.arrays import (
     Vector,
     at_least,
     at_most,
+    clip,
     doublings,
     maximum,
     minimum,
@@ -130,5 +131,5 @@ def coordinate_steps(rule: CoordinateRule, displacement: Array, mean_square: Arr
     """
     xp = namespace(displacement)
     inverse = at_most(rule.scale_sq / mean_square, 1 / xp.finfo(mean_square.dtype).tiny)
-    others_sq = xp.clip(inverse * (rule.product / size), rule.least / size, rule.most / size)
+    others_sq = clip(inverse * (rule.product / size), rule.least / size, rule.most / size)
     return sqrt(maximum(xp.square(displacement), others_sq) * inverse)
