@@ -125,32 +125,28 @@ def isfinite(x: Array) -> Flag:
 
 def maximum(a: Array, b: Array) -> Array:
     """The larger of two of the same kind; NaN where one is."""
-    if isinstance(a, float) and isinstance(b, float):
+    if isinstance(a, (float, int)) and isinstance(b, (float, int)):
         return a if a >= b or a != a else b
     return namespace(a, b).maximum(a, b)
 
 
 def minimum(a: Array, b: Array) -> Array:
     """The smaller of two of the same kind; NaN where one is."""
-    if isinstance(a, float) and isinstance(b, float):
+    if isinstance(a, (float, int)) and isinstance(b, (float, int)):
         return a if a <= b or a != a else b
     return namespace(a, b).minimum(a, b)
 
 
 def at_least(x: Array, least: Real) -> Array:
     """The larger of an array and a number, which may be one of the host."""
-    if isinstance(x, (float, int)):
-        return x if x >= least or x != x else least
     xp = namespace(x, least)
-    return np.maximum(x, least) if xp is np else xp.clip(x, least, None)
+    return maximum(x, least) if xp is np else xp.clip(x, least, None)
 
 
 def at_most(x: Array, most: Real) -> Array:
     """The smaller of an array and a number, which may be one of the host."""
-    if isinstance(x, (float, int)):
-        return x if x <= most or x != x else most
     xp = namespace(x, most)
-    return np.minimum(x, most) if xp is np else xp.clip(x, None, most)
+    return minimum(x, most) if xp is np else xp.clip(x, None, most)
 
 
 def clip(x: Array, least: Real, most: Real) -> Array:

@@ -161,7 +161,7 @@ def move(table: Table, group: GroupRule, decision: Decision) -> Tensor:
         nesterov=rule.nesterov,
         guards=largest is not None,
         averages=group.averages,
-        interpolates=group.is_between,
+        interpolates=group.interpolates,
     )
     rates = Rates(rule.rate, rule.momentum, group.weight_decay, largest or 0.0, rule.size)
     step_sizes = torch.as_tensor(decision.step_sizes, dtype=torch.float64, device=table.device).reshape(-1)

@@ -27,12 +27,7 @@ class GroupRule(NamedTuple):
     weight_decay: float
     maximize: bool
     averages: bool  # whether the average of the iterates is kept
-    interpolates: bool  # whether the parameters are between iterate and average, where that is kept
-
-    @property
-    def is_between(self) -> bool:
-        """Whether the parameters hold a point between the iterate and its average."""
-        return self.averages and self.interpolates
+    interpolates: bool  # whether the parameters are between iterate and average; only where that is kept
 
     @classmethod
     def of(cls, config: Config, group: dict[str, Any], dtype: torch.dtype, size: int) -> "GroupRule":
@@ -130,7 +125,7 @@ def in_main_run(bundle: Bundle, group: GroupRule, order: Order, step_size: Any) 
     on_host, results = not isinstance(order.changed, Tensor), []
     for place, piece in enumerate(bundle.pieces(bundle.directions)):
         arithmetic = ops.arithmetic(piece.sizes, on_host=on_host)
-        with followed(bundle, place, piece, interpolates=group.is_between, on_host=on_host):
+        with followed(bundle, place, piece, interpolates=group.interpolates, on_host=on_host):
             results.append(move_piece(piece, group, order, step_size, arithmetic))
     grad_sqs, sums = zip(*results, strict=True)
     grad_sq = None if grad_sqs[0] is None else joined(grad_sqs)
@@ -196,7 +191,7 @@ def measure(bundle: Bundle, group: GroupRule, order: Order, step_size: Any) -> S
 
 def _iterate(piece: Piece, group: GroupRule, beta: Real) -> Tensor:
     """The iterate z of a piece that is at y = z + beta (x̄ − z)."""
-    if not group.is_between:
+    if not group.interpolates:
         return piece.points
     return torch.lerp(piece.points, piece.state["average"], beta / (beta - 1))
 
@@ -206,7 +201,7 @@ def compiled_move(bundle: Bundle, group: GroupRule, order: Order, step_size: Any
     piece = flattened(bundle)
     step_size = torch.as_tensor(step_size, dtype=piece.points.dtype, device=piece.points.device)
     on_host = not isinstance(order.decision.taken, Tensor)
-    with followed(bundle, 0, piece, interpolates=group.is_between, on_host=on_host):
+    with followed(bundle, 0, piece, interpolates=group.interpolates, on_host=on_host):
         found = _compiled()(piece._replace(sizes=()), group, order, step_size, ops.ALONE)
     bundle.place(bundle.state["iterate"] if bundle.is_half else bundle.params[0])
     return found

@@ -162,7 +162,7 @@ def test_a_move_is_the_eager_one(dtype: torch.dtype) -> None:
         ({"rule": Rule(size=1000, rate=3.0, largest=1.5), "maximize": True}, DTYPES),
         ({"rule": Rule(size=1000), "weight_decay": 0.1, "maximize": True}, DTYPES[1:3]),
         ({"interpolates": False}, DTYPES[1:3]),
-        ({"averages": False}, DTYPES[1:3]),
+        ({"averages": False, "interpolates": False}, DTYPES[1:3]),
     ],
 )
 def test_a_move_with_options_is_the_eager_one(options: dict[str, Any], dtypes: list[torch.dtype]) -> None:
