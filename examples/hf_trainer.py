@@ -26,7 +26,7 @@ def gpt2(letters: str) -> PreTrainedModel:
     set_seed(0)
     size: dict[str, Any] = {"n_positions": text.LENGTH, "n_embd": 64, "n_layer": 2, "n_head": 4}
     ends: dict[str, Any] = {"bos_token_id": None, "eos_token_id": None}
-    return GPT2LMHeadModel(GPT2Config(len(letters), resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, **size, **ends))
+    return GPT2LMHeadModel(GPT2Config(vocab_size=len(letters), resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, **size, **ends))
 
 
 def main(rate: float | None = None, steps: int = STEPS, **arguments: Any) -> float:
