@@ -6,7 +6,7 @@
 from functools import partial
 
 import torch
-from fastai.basics import Adam, DataLoader, DataLoaders, Learner, OptimWrapper, accuracy
+from fastai.basics import Adam, DataLoader, DataLoaders, Learner, OptimWrapper, accuracy, noop
 from torch import nn
 from torch.nn.functional import cross_entropy
 
@@ -27,9 +27,9 @@ def main(rate: float | None = None, epochs: int = EPOCHS) -> float:
     learner = Learner(
         loaders, model, cross_entropy, opt_func=ours if rate is None else Adam, lr=rate or 1.0, metrics=accuracy
     )
-    with learner.no_bar(), learner.no_logging():
-        learner.fit(epochs)
-        return float(learner.validate()[1])
+    learner.logger = noop
+    learner.fit(epochs)
+    return float(learner.validate()[1])
 
 
 if __name__ == "__main__":

@@ -7,7 +7,8 @@ Its weight decay for matrices alone and its layer decay are groups with ``lr_sca
 
 import torch
 from timm.models.vision_transformer import VisionTransformer
-from timm.optim import OptimInfo, create_optimizer_v2, default_registry
+from timm.optim import OptimInfo, create_optimizer_v2
+from timm.optim._optim_factory import default_registry
 from timm.utils import ModelEmaV3
 from torch.nn.functional import cross_entropy
 
