@@ -1,7 +1,7 @@
 """Short training programs; run them as ``python -m examples.<name>``.
 
-Where torch is a CPU build and torchvision is not, torchvision cannot load its operators, and importing it fails, and with
-it Lightning, transformers, timm and fastai. None of them needs an operator here: declared, they are enough for the import.
+Where torch is a CPU build and torchvision is not, torchvision cannot load its operators: importing it fails, and
+with it Lightning, transformers, timm and fastai. No example uses an operator; that they are declared is enough.
 """
 
 from importlib.metadata import PackageNotFoundError, version

@@ -1,4 +1,4 @@
-"""accelerate: the optimizer goes through ``prepare``, and the loop stays as it is, accumulation of gradients included."""
+"""accelerate: the optimizer goes through ``prepare``, and the loop stays as it is, with accumulation and clipping."""
 
 import torch
 from accelerate import Accelerator
@@ -18,7 +18,9 @@ def main(rate: float | None = None, epochs: int = EPOCHS) -> float:
     train, test = (TensorDataset(torch.tensor(x), torch.tensor(y).long()) for x, y in digits.load())
     loader = DataLoader(train, digits.BATCH // ACCUMULATE, shuffle=True)
     model = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
-    steps = epochs * -(-len(loader) // ACCUMULATE)  # of the optimizer; an epoch's last batches are a step, too
+    steps = epochs * -(
+        -len(loader) // ACCUMULATE
+    )  # of the optimizer; an epoch's last batches are a step, too
     if rate is None:
         opt = pfopt.torch.ParameterFreeAdamW(model.parameters(), steps)
     else:

@@ -1,6 +1,6 @@
 """DDP: nothing changes, since gradients are the same in all processes, and so are decisions that hang on nothing else.
 
-Run as ``torchrun --nproc-per-node 2 -m examples.ddp_torchrun``, or in one process as ``python -m examples.ddp_torchrun``.
+Run as ``torchrun --nproc-per-node 2 -m examples.ddp_torchrun``; ``python -m examples.ddp_torchrun`` is one process.
 """
 
 import os
@@ -37,7 +37,9 @@ def train(rate: float | None, steps: int, rank: int, world: int) -> float:
     data, (images, labels) = digits.load()
     model = DistributedDataParallel(nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10)))
     if rate is None:
-        opt = pfopt.torch.ParameterFreeSGD(model.parameters(), steps)  # for torch.optim.SGD(…, lr, momentum=0.9)
+        opt = pfopt.torch.ParameterFreeSGD(
+            model.parameters(), steps
+        )  # for torch.optim.SGD(…, lr, momentum=0.9)
     else:
         opt = torch.optim.SGD(model.parameters(), rate, momentum=0.9)
     for batch in digits.batches(data, steps):

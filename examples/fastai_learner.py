@@ -25,7 +25,12 @@ def main(rate: float | None = None, epochs: int = EPOCHS) -> float:
     steps = epochs * len(loaders.train)
     ours = partial(OptimWrapper, opt=pfopt.torch.ParameterFreeAdamW, total_steps=steps)
     learner = Learner(
-        loaders, model, cross_entropy, opt_func=ours if rate is None else Adam, lr=rate or 1.0, metrics=accuracy
+        loaders,
+        model,
+        cross_entropy,
+        opt_func=ours if rate is None else Adam,
+        lr=rate or 1.0,
+        metrics=accuracy,
     )
     learner.logger = noop
     learner.fit(epochs)

@@ -13,7 +13,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedModel, Trainer, 
 import pfopt.torch
 from examples import text
 
-STEPS = 200
+STEPS = 400
 
 
 def rows(data: torch.Tensor) -> list[dict[str, torch.Tensor]]:
@@ -26,7 +26,9 @@ def gpt2(letters: str) -> PreTrainedModel:
     set_seed(0)
     size: dict[str, Any] = {"n_positions": text.LENGTH, "n_embd": 64, "n_layer": 2, "n_head": 4}
     ends: dict[str, Any] = {"bos_token_id": None, "eos_token_id": None}
-    return GPT2LMHeadModel(GPT2Config(vocab_size=len(letters), resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, **size, **ends))
+    return GPT2LMHeadModel(
+        GPT2Config(vocab_size=len(letters), resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, **size, **ends)
+    )
 
 
 def main(rate: float | None = None, steps: int = STEPS, **arguments: Any) -> float:
@@ -40,7 +42,9 @@ def main(rate: float | None = None, steps: int = STEPS, **arguments: Any) -> flo
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(
             gpt2(letters),
-            TrainingArguments(folder, max_steps=steps, use_cpu=True, seed=0, **{**quiet, **schedule, **arguments}),
+            TrainingArguments(
+                folder, max_steps=steps, use_cpu=True, seed=0, **{**quiet, **schedule, **arguments}
+            ),
             train_dataset=rows(train),  # type: ignore[arg-type]
             eval_dataset=rows(test),  # type: ignore[arg-type]
             **(ours if rate is None else {}),

@@ -24,21 +24,26 @@ class Network(L.LightningModule):
         self.layers, self.rate = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10)), rate
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
+        """One line, in which the Trainer says how many steps it will make."""
         if self.rate is not None:
             return torch.optim.AdamW(self.parameters(), self.rate)
         return pfopt.torch.ParameterFreeAdamW(self.parameters(), int(self.trainer.estimated_stepping_batches))
 
     def training_step(self, batch: list[Tensor], index: int) -> Tensor:
+        """Mean cross-entropy."""
         return cross_entropy(self.layers(batch[0]), batch[1])
 
     def validation_step(self, batch: list[Tensor], index: int) -> None:
+        """The accuracy."""
         self.log("accuracy", (self.layers(batch[0]).argmax(-1) == batch[1]).float().mean())
 
     def on_validation_start(self) -> None:
+        """Put the point to deploy into the model."""
         for opt in self.trainer.optimizers if self.rate is None else []:
             opt.eval()
 
     def on_validation_end(self) -> None:
+        """Go on where training was."""
         for opt in self.trainer.optimizers if self.rate is None else []:
             opt.train()
 
@@ -48,7 +53,9 @@ def main(rate: float | None = None, epochs: int = 20, **options: Any) -> float:
     L.seed_everything(0, verbose=False)
     quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "barebones": False}
     train, test = (TensorDataset(torch.tensor(x), torch.tensor(y).long()) for x, y in digits.load())
-    trainer = L.Trainer(accelerator="cpu", max_epochs=epochs, enable_model_summary=False, **{**quiet, **options})
+    trainer = L.Trainer(
+        accelerator="cpu", max_epochs=epochs, enable_model_summary=False, **{**quiet, **options}
+    )
     trainer.fit(Network(rate), DataLoader(train, digits.BATCH, shuffle=True), DataLoader(test, 400))
     return float(trainer.callback_metrics["accuracy"])
 

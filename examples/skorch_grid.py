@@ -20,6 +20,7 @@ class Average(Callback):
     """The point to deploy, once training is over."""
 
     def on_train_end(self, net: Any, **_: Any) -> None:
+        """Put it into the module."""
         net.optimizer_.eval()
 
 
@@ -31,6 +32,7 @@ class Network(nn.Module):
         self.layers = nn.Sequential(nn.Linear(64, width), nn.ReLU(), nn.Linear(width, 10))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Logits, shape=(n, 10)."""
         return self.layers(images)
 
 
@@ -50,7 +52,9 @@ def main(rate: float | None = None, epochs: int = 15) -> float:
         verbose=0,
         **(ours if rate is None else usual),
     )
-    grid = GridSearchCV(net, {"module__width": [16, 64]}, cv=3, refit=True).fit(images, labels.astype("int64"))
+    grid = GridSearchCV(net, {"module__width": [16, 64]}, cv=3, refit=True).fit(
+        images, labels.astype("int64")
+    )
     return float(grid.score(test[0], test[1]))
 
 

@@ -1,7 +1,7 @@
 """``python -m examples.table``: every example, against its library's usual optimizer at the best of five rates.
 
-It rewrites the table of ``docs/trainers.md`` between its markers: some minutes on one core. The best rate is the one that
-does best on the test data, which favours the usual optimizer.
+It rewrites the table of ``docs/trainers.md`` between its markers: ten minutes on one core. The best rate is
+the one that does best on the test data, which favours the usual optimizer.
 """
 
 import importlib
@@ -72,7 +72,8 @@ def measured(row: Row) -> str:
 def main() -> None:
     """Measure, and rewrite the table."""
     warnings.simplefilter("ignore")
-    head = "| trainer | what works | glue needed | ours | the usual optimizer, best of five |\n|---|---|---|---:|---:|\n"
+    head = "| trainer | what works | glue needed | ours | the usual, best of five |\n"
+    head += "|---|---|---|---:|---:|\n"
     lines = []
     for row in ROWS:
         lines.append(measured(row))

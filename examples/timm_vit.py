@@ -24,7 +24,9 @@ def main(rate: float | None = None, steps: int = STEPS) -> float:
     """Train and return the test accuracy; a ``rate`` is that of timm's AdamW, to compare with."""
     torch.manual_seed(0)
     train, test = digits.load()
-    model = VisionTransformer(img_size=8, patch_size=4, in_chans=1, num_classes=10, embed_dim=32, depth=2, num_heads=4)
+    model = VisionTransformer(
+        img_size=8, patch_size=4, in_chans=1, num_classes=10, embed_dim=32, depth=2, num_heads=4
+    )
     ours = ("pfadamw", {"lr": 1.0, "total_steps": steps}) if rate is None else ("adamw", {"lr": rate})
     opt = create_optimizer_v2(model, ours[0], weight_decay=0.05, layer_decay=0.75, **ours[1])
     for group in opt.param_groups:

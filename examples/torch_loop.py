@@ -16,7 +16,9 @@ def main(steps: int = STEPS, rate: float | None = None) -> float:
     train, test = digits.load()
     model = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
     if rate is None:
-        opt = pfopt.torch.ParameterFreeSGD(model.parameters(), steps)  # for torch.optim.SGD(…, lr, momentum=0.9)
+        opt = pfopt.torch.ParameterFreeSGD(
+            model.parameters(), steps
+        )  # for torch.optim.SGD(…, lr, momentum=0.9)
     else:
         opt = torch.optim.SGD(model.parameters(), rate, momentum=0.9)
     for batch in digits.batches(train, steps):

@@ -13,7 +13,7 @@ import pfopt.torch
 from examples import text
 from examples.hf_trainer import gpt2
 
-STEPS = 200
+STEPS = 400
 
 
 def tokens(data: torch.Tensor) -> Dataset:
@@ -29,14 +29,19 @@ def main(rate: float | None = None, steps: int = STEPS) -> float:
     }
     vocabulary = {letter: index for index, letter in enumerate(letters)}
     characters = Tokenizer(models.WordLevel(vocabulary, unk_token=letters[0]))
-    schedule: dict[str, Any] = (
-        {"lr_scheduler_type": "constant"} if rate is None else {"learning_rate": rate}
-    )
-    quiet: dict[str, Any] = {"report_to": "none", "disable_tqdm": True, "save_strategy": "no", "use_cpu": True}
+    schedule: dict[str, Any] = {"lr_scheduler_type": "constant"} if rate is None else {"learning_rate": rate}
+    quiet: dict[str, Any] = {
+        "report_to": "none",
+        "disable_tqdm": True,
+        "save_strategy": "no",
+        "use_cpu": True,
+    }
     with tempfile.TemporaryDirectory() as folder:
         trainer = SFTTrainer(
             gpt2(letters),
-            SFTConfig(folder, max_steps=steps, bf16=False, logging_strategy="no", seed=0, **quiet, **schedule),
+            SFTConfig(
+                folder, max_steps=steps, bf16=False, logging_strategy="no", seed=0, **quiet, **schedule
+            ),
             train_dataset=tokens(train),
             eval_dataset=tokens(test),
             processing_class=PreTrainedTokenizerFast(
