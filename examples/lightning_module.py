@@ -1,10 +1,7 @@
 """Lightning: ``configure_optimizers`` returns the optimizer, and two hooks validate on the point to deploy.
 
-Leave the hooks out where nothing is validated before the end: the model holds that point after the last step. They are
-the module's and no callback's, so that a checkpoint that is made after validation saves what was validated.
+They are the module's and no callback's, so that a checkpoint made after validation saves what was validated.
 """
-
-from typing import Any
 
 import lightning as L
 import torch
@@ -48,13 +45,13 @@ class Network(L.LightningModule):
             opt.train()
 
 
-def main(rate: float | None = None, epochs: int = 20, **options: Any) -> float:
+def main(rate: float | None = None, epochs: int = 20, **options: object) -> float:
     """Train and return the test accuracy; ``options`` are the Trainer's."""
     L.seed_everything(0, verbose=False)
-    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "barebones": False}
+    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
     train, test = (TensorDataset(torch.tensor(x), torch.tensor(y).long()) for x, y in digits.load())
     trainer = L.Trainer(
-        accelerator="cpu", max_epochs=epochs, enable_model_summary=False, **{**quiet, **options}
+        accelerator="cpu", max_epochs=epochs, **{**quiet, "enable_model_summary": False, **options}
     )
     trainer.fit(Network(rate), DataLoader(train, digits.BATCH, shuffle=True), DataLoader(test, 400))
     return float(trainer.callback_metrics["accuracy"])

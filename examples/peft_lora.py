@@ -45,9 +45,8 @@ def main(rate: float | None = None, steps: int = STEPS) -> float:
     data, (images, labels) = digits.load()
     size = {"hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 96}
     logging.getLogger("transformers").setLevel(logging.ERROR)
-    model = BertForSequenceClassification(
-        BertConfig(vocab_size=17, max_position_embeddings=16, num_labels=10, **size)
-    )
+    config = BertConfig(vocab_size=17, max_position_embeddings=16, num_labels=10, **size)
+    model = BertForSequenceClassification(config)
     train(model, optimizer(model, 3e-3, STEPS), digits.batches(data, STEPS))
     lora = get_peft_model(model, LoraConfig(task_type="SEQ_CLS", r=4, target_modules=["query", "value"]))
     others = (data[0], (data[1] + 3) % 10)

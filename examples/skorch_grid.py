@@ -1,7 +1,6 @@
-"""skorch: the optimizer is an argument of the classifier, and the grid needs no learning rates.
+"""skorch: the optimizer is an argument, the grid has no rates, and the callback deploys the average.
 
-``optimizer__total_steps`` may be left out, as here, where folds differ in length: the run goes on without an end, and
-the callback puts the average into the module that ``predict`` uses.
+``optimizer__total_steps`` is left out, since folds differ in length: such a run has no end.
 """
 
 from typing import Any
@@ -52,9 +51,8 @@ def main(rate: float | None = None, epochs: int = 15) -> float:
         verbose=0,
         **(ours if rate is None else usual),
     )
-    grid = GridSearchCV(net, {"module__width": [16, 64]}, cv=3, refit=True).fit(
-        images, labels.astype("int64")
-    )
+    grid = GridSearchCV(net, {"module__width": [16, 64]}, cv=3, refit=True)
+    grid.fit(images, labels.astype("int64"))
     return float(grid.score(test[0], test[1]))
 
 

@@ -14,4 +14,5 @@ LIBRARIES = (
 def pytest_runtest_call() -> Iterator[None]:
     """By the module that warns; marks match whole names of modules alone."""
     warnings.filterwarnings("ignore", module=rf"({LIBRARIES})(\.|$)")
+    warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated", DeprecationWarning)  # fastai's
     return (yield)

@@ -38,21 +38,21 @@ def test_gpt2() -> None:
     pytest.importorskip("transformers")
     from examples import hf_trainer
 
-    assert hf_trainer.main(steps=200) < 2.9  # 3.2 is what frequencies of characters alone reach
+    assert hf_trainer.main(steps=120) < 3.0  # 3.2 is what frequencies of characters alone reach
 
 
 def test_lora() -> None:
     pytest.importorskip("peft")
     from examples import peft_lora
 
-    assert peft_lora.main(steps=200) > 0.3  # one in ten by chance
+    assert peft_lora.main(steps=120) > 0.2  # one in ten by chance
 
 
 def test_sft() -> None:
     pytest.importorskip("trl")
     from examples import trl_sft
 
-    assert trl_sft.main(steps=200) < 2.9
+    assert trl_sft.main(steps=120) < 3.0
 
 
 def test_resume_and_best_model(tmp_path: Path) -> None:

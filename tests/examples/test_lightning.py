@@ -23,6 +23,8 @@ def test_example(options: dict[str, Any]) -> None:
     assert lightning_module.main(epochs=12, **options) > 0.93
 
 
+@pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")  # warned again by ``pytest.warns``
+@pytest.mark.filterwarnings("ignore:Checkpoint directory .* is not empty")
 def test_resume_and_prolong(tmp_path: Path) -> None:
     """A run from a checkpoint in its middle, made at the point to deploy, ends where the whole run ended."""
     L = pytest.importorskip("lightning")

@@ -10,14 +10,14 @@ assert examples
 
 
 @pytest.mark.parametrize(
-    ("name", "library", "accuracy"),
+    ("name", "library", "options", "accuracy"),
     [
-        ("accelerate_loop", "accelerate", 0.95),
-        ("timm_vit", "timm", 0.93),
-        ("fastai_learner", "fastai", 0.95),
-        ("optimistix_minimise", "optimistix", 0.94),
+        ("accelerate_loop", "accelerate", {"epochs": 15}, 0.94),
+        ("timm_vit", "timm", {"steps": 300}, 0.9),
+        ("fastai_learner", "fastai", {}, 0.95),
+        ("optimistix_minimise", "optimistix", {"steps": 200}, 0.93),
     ],
 )
-def test_example(name: str, library: str, accuracy: float) -> None:
+def test_example(name: str, library: str, options: dict[str, int], accuracy: float) -> None:
     pytest.importorskip(library)
-    assert importlib.import_module(f"examples.{name}").main() > accuracy
+    assert importlib.import_module(f"examples.{name}").main(**options) > accuracy
