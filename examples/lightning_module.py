@@ -48,11 +48,9 @@ class Network(L.LightningModule):
 def main(rate: float | None = None, epochs: int = 20, **options: object) -> float:
     """Train and return the test accuracy; ``options`` are the Trainer's."""
     L.seed_everything(0, verbose=False)
-    quiet = dict.fromkeys(
-        ["logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"], False
-    )
+    names = "logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"
     train, test = (TensorDataset(torch.tensor(x), torch.tensor(y).long()) for x, y in digits.load())
-    trainer = L.Trainer(accelerator="cpu", max_epochs=epochs, **{**quiet, **options})
+    trainer = L.Trainer(accelerator="cpu", max_epochs=epochs, **(dict.fromkeys(names, False) | options))
     trainer.fit(Network(rate), DataLoader(train, digits.BATCH, shuffle=True), DataLoader(test, 400))
     return float(trainer.callback_metrics["accuracy"])
 
