@@ -30,7 +30,7 @@ $(READY): pyproject.toml constraints.txt
 	@echo "== making .venv with the versions of constraints.txt (once; some minutes)"
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade -c constraints.txt pip
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[torch,optax,bench,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[torch,optax,bench,dev,examples]'
 	@touch $(READY)
 
 clean:

@@ -110,6 +110,8 @@ def integer(name: str, value: Any) -> int:
 
 def total_steps(value: Any, chosen: Plan) -> int:
     """A number of gradients that is enough for one search."""
+    if isinstance(value, float) and math.isinf(value):  # of a trainer that is stopped by time
+        raise TypeError(f"total_steps must be an integer, or None where it is unknown, got {value}")
     certified = isinstance(chosen, Certified)
     least, steps = budget.LEAST_STEPS[certified], integer("total_steps", value)
     if steps <= 0:

@@ -138,6 +138,7 @@ def test_other_plans(value: Any) -> None:
     [
         (2.5, TypeError, "total_steps must be an integer, got 2.5"),
         (64.0, TypeError, "total_steps must be an integer, got 64.0"),
+        (float("inf"), TypeError, "total_steps must be an integer, or None where it is unknown, got inf"),
         (True, TypeError, "total_steps must be an integer, got True"),
         ("10", TypeError, "total_steps must be an integer, got '10'"),
         (None, TypeError, "total_steps must be an integer, got None"),
