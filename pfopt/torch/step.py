@@ -1,6 +1,6 @@
 """One gradient: measure it, let ``pfopt.core`` decide, move the parameters, record the move, and keep what came back.
 
-On the host nothing here has to be waited for. On an accelerator only the first gradient waits for it: it fixes their unit.
+On the host nothing here has to be waited for. On an accelerator only the first gradient is: it fixes their unit.
 """
 # pyright: reportPrivateImportUsage=false
 
