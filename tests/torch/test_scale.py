@@ -65,3 +65,11 @@ def test_around_a_base_no_success_is_told_of_what_it_cannot_see(factor: float) -
     assert float((found - 3).square().sum()) <= 90 * (1 + 1e-3)
     moved = float(found.abs().max()) > 1
     assert moved == (optimizer.status().message == Outcome.CERTIFIED.message)
+
+
+def test_a_tensor_without_entries_is_no_gradient_to_measure() -> None:
+    params = [nn.Parameter(torch.zeros(0)), nn.Parameter(torch.zeros(2))]
+    optimizer = ParameterFreeSGD(params, STEPS, foreach=False)
+    params[0].grad, params[1].grad = torch.zeros(0), torch.ones(2)
+    optimizer.step()
+    assert optimizer.status().step == 1
