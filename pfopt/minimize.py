@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pfopt import options
-from pfopt.core import controller, probe, progress, step, update
+from pfopt.core import controller, probe, progress, scale, step, update
 from pfopt.core import run as runs
 from pfopt.core.arrays import clip, on_host
 from pfopt.core.config import Config
@@ -17,7 +17,7 @@ from pfopt.core.step import Measured, Moved
 from pfopt.core.step_size import CoordinateRule
 from pfopt.core.update import Arithmetic, Block, Rule
 from pfopt.options import Certified, PlanLike, Practical
-from pfopt.status import ProbeRecord, probe_record
+from pfopt.status import ProbeRecord, in_plain_units, probe_record
 
 Oracle = Callable[[NDArray[Any]], Any]
 FIRST_RESTART = 3  # the first stage of doubling restarts has 2³ gradients, the fewest that a search takes
@@ -110,11 +110,14 @@ class _Driver:
         self.arithmetic = Arithmetic(dot, _lerp, move=lambda a, b, c: a - b * c, clip=clip)
         self.kept: dict[Slot, _Output] = {}
         self.probes: list[ProbeRecord] = []
-        self.gradients = 0
+        self.gradients, self.unit = 0, 0.0  # see ``core.scale``; 0 until the first gradient
 
     def search(self, config: Config, initial_step: float | None) -> State:
         """Run the whole plan; the points that may be returned are in ``kept`` afterwards."""
         state = controller.init(config, 0, np, initial_step)
+        if initial_step is not None or any(config.betas):
+            self.unit = 1.0  # what the caller has told is in the gradients' own
+        self.may_wait = not config.certified  # a probe of which ends at a gradient that is left out
         self.kept, self.anchor_sq = {}, _sum_sq(self.anchor)
         while state.phase != Phase.DONE:
             searching = state.phase == Phase.SEARCH
@@ -146,7 +149,8 @@ class _Driver:
             lipschitz, distance = runs.estimates(run)
             outcome = progress.outcome(state, run)
         x = self.output(state).copy()
-        return Result(x, step_size, lipschitz, distance, self.gradients, outcome, self.probes)
+        told = Result(x, step_size, lipschitz, distance, self.gradients, outcome, self.probes)
+        return in_plain_units(told, self.unit or 1.0)
 
     def _probe(self, config: Config, state: State) -> tuple[State, Run, NDArray[Any]]:
         """One run of fixed step size, and its output: the average of its points, or the last one."""
@@ -196,6 +200,12 @@ class _Driver:
         grad, loss = _checked_answer(self.oracle(x.copy()), x)
         if self.gradients == 1 and not grad.any():
             raise _ZeroGradientError
+        largest = float(np.max(np.abs(grad)))
+        waits = self.may_wait and self.gradients == 1 and scale.overflows(largest, grad.dtype)
+        if not self.unit and 0 < largest < np.inf and not waits:
+            self.unit = 2.0 ** scale.exponent(largest, grad.dtype)
+        if self.unit not in (0.0, 1.0):
+            grad = grad * grad.dtype.type(self.unit)
         grad_sq = _sum_sq(grad)
         if grad.itemsize < 8 and not np.isfinite(np.square(np.max(np.abs(grad)))):
             grad_sq = np.float64(np.inf)  # g_i² is kept in the dtype of the array
@@ -203,6 +213,7 @@ class _Driver:
         return grad, measured
 
     def _report(self, record: ProbeRecord) -> None:
+        record = in_plain_units(record, self.unit or 1.0)
         self.probes.append(record)
         if self.callback is not None:
             self.callback(record)

@@ -1,6 +1,6 @@
 """What a person reads of a search: ``Status``, ``ProbeRecord``, and sentences."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pfopt.core import progress
 from pfopt.core.records import Run, State
@@ -32,6 +32,11 @@ class Status(NamedTuple):
     lipschitz: float  # root mean square of the gradient norms of the current run
     distance: float  # largest displacement of the current run
     message: str
+
+
+def in_plain_units(told: Any, unit: float) -> Any:
+    """What is told of gradients that were multiplied by ``unit``, as it is without."""
+    return told._replace(step_size=told.step_size * unit, lipschitz=told.lipschitz / unit)
 
 
 def probe_record(state: State, run: Run, accepted: bool) -> ProbeRecord:

@@ -152,6 +152,7 @@ class ParameterFreeOptimizer(Optimizer):
         )
         work = self._work(memory, buffers, amp.unscale(self, params))
         memory.still = work.still
+        work.find_unit()
         self._take(work, value)
         report.show_rates(self.param_groups, memory)
         if work.poison is not None:

@@ -30,7 +30,9 @@ class GroupRule(NamedTuple):
     interpolates: bool  # whether the parameters are between iterate and average; only where that is kept
 
     @classmethod
-    def of(cls, config: Config, group: dict[str, Any], dtype: torch.dtype, size: int) -> "GroupRule":
+    def of(
+        cls, config: Config, group: dict[str, Any], dtype: torch.dtype, size: int, decay: float
+    ) -> "GroupRule":
         """The rule for parameters of a dtype, ``size`` coordinates in all where each has a step of its own."""
         guards = dtype == torch.float16 or group["lr"] > 1  # otherwise no move is that long
         rule = Rule(
@@ -40,8 +42,7 @@ class GroupRule(NamedTuple):
             nesterov=group.get("nesterov", False),
             largest=torch.finfo(dtype).max if guards else None,
         )
-        decay, maximize = group["weight_decay"], group["maximize"]
-        return cls(rule, decay, maximize, config.returns_average, config.interpolates)
+        return cls(rule, decay, group["maximize"], config.returns_average, config.interpolates)
 
 
 class Order(NamedTuple):
@@ -69,6 +70,7 @@ def in_probe(
     decision: Decision,
     step_size: Real,
     full_step: Real,
+    decay: float,
 ) -> Vector:
     """Move a bundle in a probe.
 
@@ -79,6 +81,7 @@ def in_probe(
         decision: about the gradient, where the controller computes.
         step_size: of this move of the group, likewise.
         full_step: the same before any decay.
+        decay: of its weights.
 
     Returns:
         ‖x − x_0‖² of each tensor.
@@ -92,7 +95,7 @@ def in_probe(
         points, arithmetic = piece.points, ops.arithmetic(piece.sizes, on_host=on_host)
         if config.certified and config.returns_average:
             piece.state["average"].lerp_(points, weight)
-        direction = direction_of(piece, group["weight_decay"], group["maximize"])
+        direction = direction_of(piece, decay, group["maximize"])
         block = Block(points, piece.state["anchor"], direction)
         block, sums = update.move_probe_block(block, decision, step_size, arithmetic)
         iterate, distance_sq = block.iterate, sums.distance_sq

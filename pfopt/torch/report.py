@@ -5,13 +5,14 @@ from typing import Any
 from pfopt.core.config import Config
 from pfopt.core.records import Outcome, Phase
 from pfopt.core.run import estimates
-from pfopt.status import Status, message
+from pfopt.status import Status, in_plain_units, message
 from pfopt.torch.state import Memory
 
 
 def show_rates(groups: list[dict[str, Any]], memory: Memory) -> None:
     """Put the step size in force into every group, where loggers look; on an accelerator a number that waits there."""
     step_size = memory.controller.step_size
+    step_size = step_size if memory.gradient_unit == 1 else step_size * memory.gradient_unit
     for group in groups:
         group["effective_lr"] = step_size if group["lr"] == 1 else group["lr"] * step_size
 
@@ -25,7 +26,7 @@ def status(memory: Memory | None, config: Config) -> Status:
     taken = config.total_steps * (2**now.budget_doublings - 1) + now.spent
     taken += 0 if now.phase == Phase.DONE else run.step
     lipschitz, distance = estimates(run)
-    return Status(
+    told = Status(
         phase=Phase(now.phase).label,
         probe=len(memory.history),
         step=taken,
@@ -35,3 +36,4 @@ def status(memory: Memory | None, config: Config) -> Status:
         distance=distance,
         message=message(now, run),
     )
+    return in_plain_units(told, memory.gradient_unit)

@@ -69,7 +69,7 @@ class ParameterFreeSGD(ParameterFreeOptimizer):
 
         Gradients that are absent, or exactly zero before the first one that is not, spend nothing. A probe that meets
         numbers that are not finite stands still for the rest of its steps, so that ``step()`` reads an accelerator only
-        at the last step of a run.
+        at the first gradient, which fixes the unit that all are measured in, and at the last step of a run.
 
         A parameter takes part from its first gradient on, and its anchor is where it stands then; what is frozen costs
         nothing and is not looked at. Groups and parameters may be removed from ``param_groups``. A ``GradScaler`` calls

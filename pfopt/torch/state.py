@@ -87,6 +87,7 @@ class Memory:
     still: list[int] = field(
         default_factory=list
     )  # places of what the newest gradient of the main run did not move
+    unit: float = 0.0  # by which gradients are multiplied, see ``core.scale``; 0 until the first one
     idle: int = 0  # steps after the returned point was delivered
     checksum: str = ""  # of the parameters, as they were saved; until it is compared
 
@@ -97,6 +98,11 @@ class Memory:
     def phase(self) -> Phase:
         """What the current run is for."""
         return Phase(self.controller.state.phase)
+
+    @property
+    def gradient_unit(self) -> float:
+        """What the step sizes and norms that a person reads are in; a base's step sizes are its own."""
+        return 1.0 if self.controller.metric is not None else self.unit or 1.0
 
     @property
     def like(self) -> Tensor | None:
@@ -179,7 +185,7 @@ class Memory:
 
     def saved(self, checksum: str) -> dict[str, Any]:
         """As torch saves it, with the checksum of the parameters; waits for the device."""
-        names = ("buffers", "due", "ratios", "deployed", "still", "idle")
+        names = ("buffers", "due", "ratios", "deployed", "still", "unit", "idle")
         own = {"checksum": checksum, **{name: getattr(self, name) for name in names}}
         return {**own, **_plain(self.read()), "history": [list(record) for record in self.history]}
 

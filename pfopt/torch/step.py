@@ -1,17 +1,19 @@
 """One gradient: measure it, let ``pfopt.core`` decide, move the parameters, record the move, and keep what came back.
 
-On the host nothing here has to be waited for. On an accelerator nothing here waits for it.
+On the host nothing here has to be waited for. On an accelerator only the first gradient is: it fixes their unit.
 """
+# pyright: reportPrivateImportUsage=false
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from math import inf
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from pfopt.core import step
+from pfopt.core import scale, step
 from pfopt.core.arrays import Flag, Real, Vector, negated, whole
 from pfopt.core.config import Config
 from pfopt.core.main_run import Decision
@@ -61,7 +63,36 @@ class Work(NamedTuple):
     def rule(self, bundle: Bundle) -> moves.GroupRule:
         """What holds for the moves of a bundle in the main run."""
         group = self.groups[bundle.group]
-        return moves.GroupRule.of(self.config, group, bundle.params[0].dtype, self.size)
+        decay = self.weight_decay(bundle)
+        return moves.GroupRule.of(self.config, group, bundle.params[0].dtype, self.size, decay)
+
+    def weight_decay(self, bundle: Bundle) -> float:
+        """Of a bundle, in the unit of the gradients."""
+        return self.groups[bundle.group]["weight_decay"] * self.memory.gradient_unit
+
+    def find_unit(self) -> None:
+        """Bring the gradients to the unit of the run, which the first one fixes; a device is waited for only there."""
+        memory, moving = self.memory, [bundle for bundle in self.bundles if bundle.gradients]
+        if not memory.unit and any(self.config.betas):
+            memory.unit = 1.0  # the caller's bound is in the gradients' own
+        unit = memory.unit
+        if not unit and moving:
+            norms = [_largest(bundle.gradients) for bundle in moving]
+            (found,) = self._replace(bundles=moving).over_shards(norms)
+            largest = float(sum(np.sum(each) for each in ops.numbers(found)))
+            wide = all(ops.computed(bundle.params[0].dtype) == torch.float64 for bundle in moving)
+            dtype = np.float64 if wide else np.float32
+            first = memory.due == memory.controller.state.run_length and not memory.history
+            may_wait = (
+                first and not self.config.certified
+            )  # a probe of which ends at a gradient that is left out
+            waits = may_wait and scale.overflows(largest, dtype)
+            if 0 < largest < inf and not waits:
+                memory.unit = 2.0 ** scale.exponent(largest, dtype)
+            unit = inf if waits else memory.unit
+        if unit not in (0.0, 1.0):
+            for bundle in moving:
+                bundle.gradients = bundle.directions = list(torch._foreach_mul(bundle.gradients, unit))
 
     def poisoned(self, number: Any) -> Any:
         """A number that is measured of a gradient, with what a ``GradScaler`` has found."""
@@ -113,10 +144,16 @@ def set_anchor(work: Work, waiting: Flag) -> None:
 # ---------------------------------------------------------------- before the move
 
 
+def _largest(gradients: list[Tensor]) -> Tensor:
+    """The largest |g_i| of tensors together, shape=(); 0 where there is no entry, as in an empty shard."""
+    some = [gradient for gradient in gradients if gradient.numel()]
+    return torch.stack(torch._foreach_norm(some, inf)).amax() if some else gradients[0].new_zeros(())
+
+
 def _measure(work: Work, state: State, loss: Tensor | float | None) -> Measured:
     def norms_sq(launch: Any, table: Any, bundle: Bundle) -> Tensor:
         group = work.groups[bundle.group]
-        return launch.norms_sq(table, group["weight_decay"], maximize=group.get("maximize", False))
+        return launch.norms_sq(table, work.weight_decay(bundle), maximize=group.get("maximize", False))
 
     launched = compilers.launched(work.groups, work.bundles, work.scopes, work.tables, norms_sq)
 
@@ -166,12 +203,12 @@ def minimised(work: Work, loss: Tensor | float | None) -> Real | None:
 
 def _decayed_norms_sq(work: Work, bundle: Bundle) -> Any:
     """‖g‖² of each tensor, weight decay included."""
-    group = work.groups[bundle.group]
-    if not bundle.directions or not group["weight_decay"]:
+    group, decay = work.groups[bundle.group], work.weight_decay(bundle)
+    if not bundle.directions or not decay:
         return bundle.norms_sq(on_host=work.on_host)
     found = []
     for piece in bundle.pieces(bundle.directions, written=False):
-        gradient = moves.direction_of(piece, group["weight_decay"], group["maximize"])
+        gradient = moves.direction_of(piece, decay, group["maximize"])
         found.append(ops.inner(gradient, gradient, piece.sizes, on_host=work.on_host))
     return moves.joined(found)
 
@@ -185,9 +222,8 @@ def move_in_probe(work: Work, state: State, decision: Decision) -> Moved:
     distances = []
     for bundle in work.bundles:
         group, rho = work.groups[bundle.group], work.scopes.rho[bundle.group]
-        distances.append(
-            moves.in_probe(bundle, group, work.config, decision, step_size * rho, full_step * rho)
-        )
+        sizes, decay = (step_size * rho, full_step * rho), work.weight_decay(bundle)
+        distances.append(moves.in_probe(bundle, group, work.config, decision, *sizes, decay))
     (distances,) = work.over_shards(distances)
     return Moved(work.sums(distances, -1))
 

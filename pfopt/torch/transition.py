@@ -11,7 +11,7 @@ from pfopt.core import controller
 from pfopt.core.arrays import on_host
 from pfopt.core.config import Config
 from pfopt.core.records import Phase, Slot, State, Transition
-from pfopt.status import probe_record
+from pfopt.status import in_plain_units, probe_record
 from pfopt.torch import ops
 from pfopt.torch.bundles import Bundle
 from pfopt.torch.step import Work
@@ -41,7 +41,8 @@ def finish(work: Work) -> Transition | None:
     with np.errstate(all="ignore"):
         following, transition = map(on_host, controller.finish(work.config, state, run))
         if state.phase == Phase.SEARCH:
-            memory.history.append(probe_record(state, run, transition.accepted))
+            record = probe_record(state, run, transition.accepted)
+            memory.history.append(in_plain_units(record, memory.gradient_unit))
     for bundle in work.bundles:
         _place(bundle, work, following, transition)
     if transition.reanchor:
