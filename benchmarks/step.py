@@ -67,7 +67,7 @@ def picture(file: Path, rounds: int) -> None:
     sizes = [[(2 ** min(exponent, 16),)] * 2 ** max(exponent - 16, 0) for exponent in range(13, 25, 2)]
     counts = [[(2**20 // number,)] * number for number in (1, 10, 100, 1000, 10_000)]
     shown = ["SGD, momentum", "Prodigy", "DoG", *OURS]
-    figure, axes = plt.subplots(1, 2, figsize=(10, 4), sharey=True)
+    figure, axes = plt.subplots(1, 2, figsize=(10, 4.6), sharey=True, layout="constrained")
     for axis, models, across, label in (
         (axes[0], sizes, [sum(map(prod, shapes)) for shapes in sizes], "parameters"),
         (axes[1], counts, list(map(len, counts)), "tensors, 2²⁰ parameters in all"),
@@ -78,6 +78,8 @@ def picture(file: Path, rounds: int) -> None:
         axis.axhline(1, color="black", linewidth=0.8)
         axis.set_xlabel(label)
     axes[0].set_ylabel("time of a step, over AdamW's with foreach")
-    axes[1].legend(fontsize=7)
-    figure.tight_layout()
+    axes[0].yaxis.set_major_formatter("{x:g}")
+    axes[0].yaxis.set_minor_formatter("")
+    axes[0].set_yticks([0.2, 0.5, 1, 2, 5])
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
     figure.savefig(file, dpi=120)
