@@ -25,7 +25,7 @@ from pfopt.torch.buffers import Buffers
 from pfopt.torch.bundles import Bundle
 from pfopt.torch.norms import Scopes
 from pfopt.torch.packing import Packing
-from pfopt.torch.roster import Roster, forget
+from pfopt.torch.roster import Roster, forget, release_frozen
 from pfopt.torch.state import Memory, Setting
 from pfopt.torch.step import Work, take_gradient
 
@@ -141,6 +141,7 @@ class ParameterFreeOptimizer(Optimizer):
         params = [param for group in self.param_groups for param in group["params"]]
         if all(param.grad is None for param in params):
             return loss
+        release_frozen(self.state, self.param_groups)
         buffers = self._buffers.live()
         memory = self._followed_memory(buffers)
         if memory.phase == Phase.DONE:

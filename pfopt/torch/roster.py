@@ -5,6 +5,7 @@ from typing import Any
 from torch import Tensor
 
 from pfopt.torch.norms import origins
+from pfopt.torch.slots import POINTS
 from pfopt.torch.state import Memory
 
 Groups = list[dict[str, Any]]
@@ -40,3 +41,12 @@ def forget(state: dict[Tensor, Any], groups: Groups) -> None:
     params = {id(param) for group in groups for param in group["params"]}
     for param in [key for key in state if isinstance(key, Tensor) and id(key) not in params]:
         del state[param]
+
+
+def release_frozen(state: dict[Tensor, Any], groups: Groups) -> None:
+    """Let go of parameters that were frozen since: they stay where they are, and begin there when they are thawed."""
+    for group in groups:
+        for param in group["params"]:
+            if not param.requires_grad and param.grad is None and "anchor" in state.get(param, ()):
+                for name in POINTS:
+                    state[param].pop(name, None)

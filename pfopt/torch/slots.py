@@ -9,6 +9,7 @@ from torch import Tensor
 from pfopt.torch import ops
 from pfopt.torch.state import Setting
 
+POINTS = ("anchor", "average", "lo", "hi", "iterate", "base_anchor")  # what hangs on where a parameter began
 COMPUTED = (*ops.HALF, torch.float32, torch.float64, torch.complex64, torch.complex128)
 
 

@@ -110,8 +110,10 @@ class Memory:
         return None if self.device is None else _zero(self.device)
 
     def rho(self, groups: Groups) -> list[float]:
-        """The ratio of every group in this run; 1 while it is unknown."""
-        return self.ratios + [1.0] * (len(groups) - len(self.ratios))
+        """The ratio of every group in this run, 1 while it is unknown; 0 where a rate is 0 by now."""
+        ratios = self.ratios + [1.0] * (len(groups) - len(self.ratios))
+        moves = any(group["lr"] for group in groups)
+        return [0.0 if moves and not own["lr"] else each for own, each in zip(groups, ratios, strict=True)]
 
     def settle(self, groups: Groups, devices: Collection[torch.device], buffers: Sequence[Tensor]) -> None:
         """Bring everything to a device of the parameters that take part."""

@@ -80,6 +80,8 @@ def _place(bundle: Bundle, work: Work, following: State, transition: Transition)
             state["average"] if config.returns_average else bundle.points()
         )
     returned = following.phase == Phase.DONE or transition.reanchor
+    if not work.groups[bundle.group]["lr"]:
+        state["anchor"].copy_(bundle.points())
     source = SLOTS[Slot(following.output)] if returned else "anchor"
     for part in bundle.apart_from(work.memory.still if returned else ()) if source else ():
         part.place(part.state[source])

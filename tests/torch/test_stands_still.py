@@ -90,6 +90,42 @@ def test_what_is_frozen_half_way_does_not_move(name: str, way: str, steps: int |
     assert not same(second, held(problem()[1]))
 
 
+@pytest.mark.parametrize("name", MAKES)
+@pytest.mark.parametrize("way", ["requires_grad", "lr"])
+@pytest.mark.parametrize("when", [7, 21, 40])
+def test_what_is_frozen_during_the_search_does_not_move(name: str, way: str, when: int) -> None:
+    first, second, loss = problem()
+    groups = [{"params": list(first.parameters())}, {"params": list(second.parameters())}]
+    opt, frozen = MAKES[name](groups, STEPS), held(first)
+    for step in range(STEPS):
+        if step == when:
+            assert opt.status().phase == "search"
+            frozen = held(first)
+            if way == "requires_grad":
+                first.requires_grad_(False)
+            else:
+                opt.param_groups[0]["lr"] = 0.0
+        take(opt, loss, step)
+        assert step < when or same(first, frozen)
+    with opt.averaged():
+        assert same(first, frozen)
+    assert not same(second, held(problem()[1]))
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+def test_what_is_thawed_begins_where_it_stands(name: str) -> None:
+    first, second, loss = problem()
+    opt, kept = MAKES[name]([*first.parameters(), *second.parameters()], STEPS), held(first)
+    for step in range(40):
+        if step in (5, 30):
+            first.requires_grad_(step == 30)
+            kept = held(first)
+        take(opt, loss, step)
+        if step >= 30:
+            for param, own in zip(first.parameters(), kept, strict=True):
+                assert torch.equal(opt.state[param]["anchor"], own)
+
+
 def test_what_is_thawed_goes_on() -> None:
     first, second, loss = problem()
     opt, kept = ParameterFreeSGD([*first.parameters(), *second.parameters()], STEPS), held(first)
