@@ -20,14 +20,16 @@ def practical(gradient: Any, x0: np.ndarray, total_steps: int) -> np.ndarray:
         return _main_run(ask, x0, *_search(ask, x0, total_steps))
 
 
-def _probe(ask: Any, x0: Any, eta: Any, j: int, T: int) -> tuple[Any, Probe]:
+def _probe(ask: Any, x0: Any, eta: Any, j: int, T: int, usual: float) -> tuple[Any, Probe]:
     x, G, r2, bad, frozen = x0, 0.0, 0.0, 0, False
-    for _ in range(T):
+    for t in range(T):
         sq = np.sum((g := ask(x)) ** 2)
         if eta is None and 0 < sq < np.inf:
             eta = 2.0**-8 * np.sqrt((np.sum(x0**2) or 1.0) / sq)
         bad = 0 if np.isfinite(sq) else bad + 1
-        if not (frozen := frozen or bad >= 2) and not bad:
+        if frozen := frozen or bad >= 2 or (0 < 2000 * (usual or G / max(t, 1)) < sq < np.inf):
+            x = x0
+        elif not bad:
             new, G = x - 2.0**j * eta * g, G + sq
             if not (frozen := not np.isfinite(np.sum((new - x0) ** 2))):
                 x, r2 = new, max(r2, np.sum((new - x0) ** 2))
@@ -38,7 +40,7 @@ def _search(ask: Any, x0: Any, B: int) -> tuple[Any, ...]:
     shortest = T = int(np.clip(B // 200, np.clip(B // 16, 4, 16), 64))
     eta, lo, hi, sigma2, stage, k, j, spent, ended = None, None, None, None, "start", 2, 0, 0, False
     while True:
-        eta, probe = _probe(ask, x0, eta, j, N := T)
+        eta, probe = _probe(ask, x0, eta, j, N := T, lo.G / T if lo else 0.0)
         spent, selected = spent + T, (eta, lo, hi)
         accepted = probe.clean and probe.G > 0 and (2.0**j * eta) ** 2 * 1.5 * probe.G <= probe.r2
         noise = stage == "lower" and not accepted and probe.clean and hi.clean and 2 * probe.G >= hi.G
@@ -57,7 +59,8 @@ def _search(ask: Any, x0: Any, B: int) -> tuple[Any, ...]:
             elif widens and k == 8 and not accepted:  # the guess itself comes down
                 stage, k, j, eta, lo, hi = "start", 2, 0, 2.0**j * eta, None, None
             elif widens and k < 8:
-                k, j = 2 * k, (1 if accepted else -1) * 2 ** (2 * k)
+                k = k + 1 if accepted else 2 * k
+                j = 2**k if accepted else -(2**k)
             elif not (ended := widens or hi.j - lo.j <= 1):
                 stage, j = "bisect", (lo.j + hi.j) // 2
         if ended or spent + T > B * (0.25 if shortest == T else 0.125):

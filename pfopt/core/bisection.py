@@ -11,8 +11,9 @@ A step size is ``initial_step * 2**exponent`` with an integer exponent, so the g
 integers and ``hi > 2 lo`` is ``hi - lo > 1``: no rounding can add a probe.
 
 The practical plan starts from a step size that is a guess rather than a lower bound. It therefore tests the guess
-first (START) and looks for the other end of the bracket above it (RAISE) or below it (LOWER) in the same doubling
-ranges; the bisection is the same.
+first (START) and looks for the other end of the bracket below it in the same doubling ranges (LOWER), or above it
+(RAISE) 2^4, 2^8, 2^16, … times as far, k = 2, 3, 4, …, 8: what goes too far there is seen by whoever looks at losses,
+and 2^8 is less than 2^16. The bisection is the same.
 """
 
 from pfopt.core.arrays import (
@@ -67,7 +68,9 @@ def advance_algorithm_1(config: Config, bracket: Bracket, accepted: Flag, run: R
     """The bracket after the probe at ``bracket.exponent``; every range is tested from its upper end."""
     at_lo, at_hi = _as_lo(bracket, run), _as_hi(bracket, run)
     after_raise = choose(
-        accepted, widen(at_lo, +1, config.total_steps // 4), at_hi._replace(stage=Stage.FLOOR, exponent=0)
+        accepted,
+        widen(at_lo, +1, 2 * bracket.k, config.total_steps // 4),
+        at_hi._replace(stage=Stage.FLOOR, exponent=0),
     )
     after_floor = choose(accepted, bisect(at_lo), bracket._replace(stage=Stage.END))
     after_bisect = bisect(choose(accepted, at_lo, at_hi))
@@ -83,8 +86,9 @@ def advance_from_guess(bracket: Bracket, accepted: Flag, run: Run) -> Bracket:
         at_lo._replace(stage=Stage.RAISE, exponent=2 ** RANGES[0]),
         at_hi._replace(stage=Stage.LOWER, exponent=-(2 ** RANGES[0])),
     )
-    after_raise = choose(accepted, widen(at_lo, +1), bisect(at_hi))
-    lower = choose(is_noise(bracket, accepted, run), bracket._replace(stage=Stage.END), widen(at_hi, -1))
+    after_raise = choose(accepted, widen(at_lo, +1, bracket.k + 1), bisect(at_hi))
+    lower = widen(at_hi, -1, 2 * bracket.k)
+    lower = choose(is_noise(bracket, accepted, run), bracket._replace(stage=Stage.END), lower)
     after_lower = choose(accepted, bisect(at_lo), lower)
     after_bisect = bisect(choose(accepted, at_lo, at_hi))
     later = choose(bracket.stage == Stage.LOWER, after_lower, after_bisect)
@@ -92,9 +96,8 @@ def advance_from_guess(bracket: Bracket, accepted: Flag, run: Run) -> Bracket:
     return choose(bracket.stage == Stage.START, after_start, later)
 
 
-def widen(bracket: Bracket, sign: int, largest_k: Count = RANGES[-1]) -> Bracket:
-    """The bracket of the next k, or its end where ``largest_k`` or the largest range is passed."""
-    k = 2 * bracket.k
+def widen(bracket: Bracket, sign: int, k: Count, largest_k: Count = RANGES[-1]) -> Bracket:
+    """The bracket of the next ``k``, or its end where ``largest_k`` or the largest range is passed."""
     over = (k > RANGES[-1]) | (k > largest_k)
     wider = bracket._replace(k=k, exponent=sign * power_of_two(k))
     return choose(over, bracket._replace(stage=Stage.END), wider)

@@ -43,6 +43,11 @@ def count_nonfinite(run: Run, finite: Flag, counts: Flag) -> Count:
     return where(counts, newest, in_a_row)
 
 
+def mean_grad_sq(run: Run) -> Real:
+    """The plain mean of ‖g‖² since the last restart."""
+    return whole(run.grad_sq_sum) / at_least(age(run), 1.0)
+
+
 def examine(run: Run, grad_sq: Vector, loss: Real | None, counts: Flag, burst: float) -> Fault:
     """Whether the main run takes a gradient, leaves it out, or restarts.
 
@@ -51,7 +56,7 @@ def examine(run: Run, grad_sq: Vector, loss: Real | None, counts: Flag, burst: f
     has not moved since it last restarted waits instead: no step size is to blame.
     """
     finite, moved, steps = is_finite(grad_sq, loss), has_moved(run), age(run)
-    mean_sq = whole(run.grad_sq_sum) / at_least(steps, 1.0)
+    mean_sq = mean_grad_sq(run)
     bursts = finite & (steps >= BURST_AFTER) & (whole(grad_sq) > burst * mean_sq) & moved
     in_a_row = count_nonfinite(run, finite, counts & (finite | moved))
     restart = counts & (bursts | run.frozen | (in_a_row >= MAIN_PATIENCE))

@@ -60,7 +60,7 @@ class Decision(NamedTuple):
     """What the back end does with one gradient."""
 
     taken: Flag  # move; otherwise the gradient is not finite, does not count, or the run is over
-    restart: Flag  # go back to the anchor instead
+    restart: Flag  # go back to the anchor instead; in a probe, for the rest of it
     measured: Flag  # measure the displacement after the move
     moving: Flag  # the run has moved before; momentum begins anew where it has not
     step_sizes: Vector  # of the whole, and of each group or tensor

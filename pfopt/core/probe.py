@@ -1,24 +1,28 @@
 """One gradient of a probe: a run of fixed step size from the anchor.
 
-A gradient, loss or displacement that is not finite freezes the run at its last finite point. Its remaining gradients
-are still spent, so that the budget does not depend on what is measured.
+A probe is over where a gradient, loss or displacement is not finite, or ‖g‖² is more than ``burst`` times its mean in
+the probe of the largest step size certified so far (of those before, while there is none): its step size is too large
+for certain. Then it goes back to the anchor, where its remaining gradients are spent, so that the budget does not
+depend on what is measured, and nobody sees more of where it went. One of Algorithm 1 knows no burst, and stays at its
+last finite point.
 """
 
 from pfopt.core import faults
-from pfopt.core.arrays import Count, Flag, Real, Vector, negated, real, where
+from pfopt.core.arrays import Count, Flag, Real, Vector, negated, real, where, whole
 from pfopt.core.averaging import mean_weight
 from pfopt.core.config import Config
 from pfopt.core.progress import record_loss
-from pfopt.core.records import Run
+from pfopt.core.records import Run, State
 
 
 def take_gradient(
-    config: Config, run: Run, grad_sq: Vector, loss: Real | None, counts: Flag
+    config: Config, state: State, run: Run, grad_sq: Vector, loss: Real | None, counts: Flag
 ) -> tuple[Run, Flag, Real]:
     """Measure one gradient.
 
     Args:
         config: whether the probe is one of Algorithm 1, which a single gradient that is not finite ends.
+        state: with what the search has certified.
         run: what the probe has measured so far.
         grad_sq: ‖g‖² of this gradient.
         loss: the loss at this point, or None.
@@ -31,6 +35,11 @@ def take_gradient(
     finite = faults.is_finite(grad_sq, loss)
     in_a_row = faults.count_nonfinite(run, finite, counts)
     frozen = run.frozen | (counts & (in_a_row >= patience))
+    if not config.certified:
+        certified_sq = state.bracket.lo_grad_sq_sum / state.probe_length
+        mean_sq = where(certified_sq > 0, certified_sq, faults.mean_grad_sq(run))
+        bursts = (mean_sq > 0) & (whole(grad_sq) > config.constants.burst * mean_sq)
+        frozen = frozen | (counts & finite & bursts)
     taken = counts & finite & negated(frozen)
     weight = mean_weight(0.0, real(run.step + 1, run.weight_sum)) * counts
     run = run._replace(

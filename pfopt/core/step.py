@@ -122,10 +122,10 @@ def _with_initial_step(config: Config, state: State, measured: Measured, counts:
 
 def _probe(config: Config, state: State, run: Run, measured: Measured, counts: Flag) -> tuple[Run, Decision]:
     step_sizes = _probe_step_sizes(config, state, run)
-    run, taken, weight = probe.take_gradient(config, run, measured.grad_sq, measured.loss, counts)
+    run, taken, weight = probe.take_gradient(config, state, run, measured.grad_sq, measured.loss, counts)
     return run, Decision(
         taken=taken,
-        restart=zeros_like(taken),
+        restart=zeros_like(taken) if config.certified else run.frozen,
         measured=ones_like(taken),
         moving=has_moved(run),
         step_sizes=step_sizes,

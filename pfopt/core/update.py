@@ -110,13 +110,16 @@ def measure_block(
 def move_probe_block(
     block: Block, decision: Decision, step_size: Real, arithmetic: Arithmetic
 ) -> tuple[Block, Sums]:
-    """Move a block of a probe by the step size under test; all of it stays where it is if any entry overflows."""
+    """Move a block of a probe by the step size under test; all of it stays where it is if any entry overflows.
+
+    A probe that is over goes back to the anchor.
+    """
     new = arithmetic.move(block.iterate, step_size, block.gradient)
     gap = new - block.anchor
     distance_sq = arithmetic.dot(gap, gap)
     whole_sq = distance_sq if arithmetic.spread is None else distance_sq.sum()
     iterate = where(decision.taken & isfinite(whole_sq), new, block.iterate)
-    return block._replace(iterate=iterate), Sums(distance_sq)
+    return block._replace(iterate=where(decision.restart, block.anchor, iterate)), Sums(distance_sq)
 
 
 def _with_momentum(block: Block, rule: Rule, decision: Decision) -> tuple[Array, Array | None]:

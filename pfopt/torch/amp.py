@@ -12,9 +12,7 @@ from math import nan
 import torch
 from torch import Tensor
 
-from pfopt.core.records import Phase
 from pfopt.torch import ops, shards
-from pfopt.torch.step import Work
 
 
 def unscale(optimizer: object, params: Iterable[Tensor]) -> Tensor | None:
@@ -38,20 +36,3 @@ def unscale(optimizer: object, params: Iterable[Tensor]) -> Tensor | None:
         return None
     found = found.full_tensor() if hasattr(found, "full_tensor") else found
     return torch.where(found > 0, nan, 0.0)
-
-
-def return_to_anchor(work: Work) -> None:
-    """Where a probe has exploded its other gradients, which do not count, are taken at the anchor.
-
-    Where they were taken at the point that overflowed the scaler would halve its scale at each of them, until all
-    gradients vanish.
-    """
-    frozen = work.memory.controller.run.frozen
-    frozen = frozen if isinstance(frozen, Tensor) else bool(frozen)
-    if work.memory.phase != Phase.SEARCH or frozen is False:
-        return
-    for bundle in work.bundles:
-        points = bundle.points().clone()
-        ops.copy_where(frozen, [bundle.state["anchor"]], [points])
-        bundle.place(points)
-    ops.copy_where(frozen, work.memory.buffers, work.buffers)

@@ -156,8 +156,6 @@ class ParameterFreeOptimizer(Optimizer):
         work.find_unit()
         self._take(work, value)
         report.show_rates(self.param_groups, memory)
-        if work.poison is not None:
-            amp.return_to_anchor(work)
         return loss
 
     @torch.no_grad()

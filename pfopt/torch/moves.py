@@ -87,7 +87,7 @@ def in_probe(
         ‖x − x_0‖² of each tensor.
     """
     like = bundle.params[0]
-    decision = decision._replace(taken=_beside(decision.taken, like))
+    decision = decision._replace(taken=_beside(decision.taken, like), restart=_beside(decision.restart, like))
     step_size, full_step = _beside(step_size, like), _beside(full_step, like)
     weight, on_host = _beside(decision.average_weight, like), not isinstance(decision.taken, Tensor)
     distances = []

@@ -63,10 +63,11 @@ def test_algorithm_1_probes_as_the_literal_one_wherever_the_threshold_is(total: 
 
 
 def literal_search_from_a_guess(threshold: float) -> Iterator[tuple[int, int]]:
-    """k and exponent of every probe: the guess, doubling ranges on one side of it, the bisection."""
+    """k and exponent of every probe: the guess, growing ranges on one side of it, the bisection."""
     sign = 1 if threshold >= 0 else -1
     yield 2, 0
-    for k, last in ((2, 0), (4, sign * 2**2), (8, sign * 2**4)):
+    last = 0
+    for k in range(2, 9) if sign > 0 else (2, 4, 8):
         yield k, sign * 2**k
         if (sign * 2**k <= threshold) == (sign < 0):
             lo, hi = sorted((last, sign * 2**k))
@@ -75,6 +76,7 @@ def literal_search_from_a_guess(threshold: float) -> Iterator[tuple[int, int]]:
                 yield k, middle
                 lo, hi = (middle, hi) if middle <= threshold else (lo, middle)
             return
+        last = sign * 2**k
 
 
 def test_from_a_guess_the_threshold_is_found_wherever_it_is() -> None:
@@ -141,20 +143,20 @@ def test_a_lower_exit_leaves_the_bracket_as_it_is() -> None:
 @pytest.mark.parametrize(
     ("k", "sign", "largest", "expected"),
     [
-        (2, +1, 8, (Stage.RAISE, 4, 16)),
-        (4, +1, 8, (Stage.RAISE, 8, 256)),
-        (2, -1, 8, (Stage.RAISE, 4, -16)),
-        (2, +1, 4, (Stage.RAISE, 4, 16)),
-        (2, +1, 3, (Stage.END, 2, 1)),
-        (4, +1, 7, (Stage.END, 4, 1)),
-        (8, +1, 99, (Stage.END, 8, 1)),
+        (4, +1, 8, (Stage.RAISE, 4, 16)),
+        (8, +1, 8, (Stage.RAISE, 8, 256)),
+        (3, -1, 8, (Stage.RAISE, 3, -8)),
+        (4, +1, 4, (Stage.RAISE, 4, 16)),
+        (4, +1, 3, (Stage.END, 2, 1)),
+        (8, +1, 7, (Stage.END, 2, 1)),
+        (9, +1, 99, (Stage.END, 2, 1)),
     ],
 )
 def test_ranges_double_up_to_the_largest(k: int, sign: int, largest: int, expected: tuple[int, ...]) -> None:
-    bracket = bisection.begin(Stage.RAISE, 0, np)._replace(k=k, exponent=1)
-    assert place(bisection.widen(bracket, sign, largest)) == expected
+    bracket = bisection.begin(Stage.RAISE, 0, np)._replace(exponent=1)
+    assert place(bisection.widen(bracket, sign, k, largest)) == expected
     if largest == 8:
-        assert place(bisection.widen(bracket, sign)) == expected
+        assert place(bisection.widen(bracket, sign, k)) == expected
 
 
 @pytest.mark.parametrize(

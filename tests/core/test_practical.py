@@ -128,7 +128,7 @@ def test_the_main_run_begins_with_what_the_search_found_and_left() -> None:
 
 
 def test_without_an_upper_end_there_is_no_cap() -> None:
-    state = search(*[(1.0, True)] * 4)
+    state = search(*[(1.0, True)] * 8)
     assert (state.phase, state.outcome) == (Phase.MAIN, Outcome.CERTIFIED)
     assert state.cap_exponent == 256 + 64
 

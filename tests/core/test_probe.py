@@ -8,12 +8,13 @@ import pytest
 
 import pfopt
 from pfopt import options
-from pfopt.core import probe
+from pfopt.core import controller, probe
 from tests.core.runs import fresh
 
 CERTIFIED = options.configure(pfopt.Certified(), 100)
 LAST = options.configure(pfopt.Certified(output="last"), 100)
 PRACTICAL = options.configure(pfopt.Practical(), 100)
+STATE = controller.init(PRACTICAL, 0, np, 0.5)
 PATIENCE = {"certified": (CERTIFIED, 1), "practical": (PRACTICAL, 2)}
 
 
@@ -33,7 +34,7 @@ def test_what_a_probe_makes_of_a_gradient(plan: str) -> None:
             last_loss=1.0,
             loss_count=1,
         )
-        after, taken, weight = probe.take_gradient(config, run, np.float64(grad_sq), loss, counts)
+        after, taken, weight = probe.take_gradient(config, STATE, run, np.float64(grad_sq), loss, counts)
         finite = np.isfinite(grad_sq) and not (loss is not None and np.isnan(loss))
         in_a_row = before if not counts else 0 if finite else before + 1
         ends = frozen or (counts and in_a_row >= patience)
@@ -52,10 +53,29 @@ def test_what_a_probe_makes_of_a_gradient(plan: str) -> None:
         )
 
 
+@pytest.mark.parametrize("config", [CERTIFIED, LAST, PRACTICAL])
+@pytest.mark.parametrize(("grad_sq", "bursts"), [(1999.0, False), (2001.0, True)])
+def test_a_burst_ends_a_probe_of_the_practical_plan(config: Any, grad_sq: float, bursts: bool) -> None:
+    run = fresh()._replace(step=4, grad_sq_sum=np.float64(4.0))
+    after, taken, _ = probe.take_gradient(config, STATE, run, np.float64(grad_sq), None, True)
+    ends = bursts and config is PRACTICAL
+    assert (after.frozen, taken, after.grad_sq_sum) == (ends, not ends, 4.0 if ends else 4.0 + grad_sq)
+    unasked, _, _ = probe.take_gradient(config, STATE, run, np.float64(grad_sq), None, False)
+    assert not unasked.frozen
+    bracket = STATE.bracket._replace(lo_grad_sq_sum=2.0 * int(STATE.probe_length))  # 2 each
+    certified = STATE._replace(bracket=bracket)
+    assert not probe.take_gradient(config, certified, run, np.float64(3999.0), None, True)[0].frozen
+    over, _, _ = probe.take_gradient(config, certified, run, np.float64(4001.0), None, True)
+    assert over.frozen == (config is PRACTICAL)
+    first, taken, _ = probe.take_gradient(config, STATE, fresh(), np.float64(grad_sq), None, True)
+    assert taken
+    assert not first.frozen
+
+
 def test_weights_are_those_of_the_uniform_average() -> None:
     run, average, points = fresh(), 0.0, [3.0, -1.0, 7.0, 2.0]
     for point in points:
-        run, _, weight = probe.take_gradient(PRACTICAL, run, np.float64(1.0), None, True)
+        run, _, weight = probe.take_gradient(PRACTICAL, STATE, run, np.float64(1.0), None, True)
         average += weight * (point - average)
     assert average == pytest.approx(np.mean(points), rel=1e-15)
 
@@ -63,7 +83,7 @@ def test_weights_are_those_of_the_uniform_average() -> None:
 def test_every_scope_is_summed() -> None:
     run = fresh(1)
     for _ in range(3):
-        run, _, _ = probe.take_gradient(PRACTICAL, run, np.asarray([2.0, np.inf]), None, True)
+        run, _, _ = probe.take_gradient(PRACTICAL, STATE, run, np.asarray([2.0, np.inf]), None, True)
     np.testing.assert_array_equal(run.grad_sq_sum, [6.0, np.inf])
 
 

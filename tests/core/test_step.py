@@ -111,10 +111,17 @@ def test_a_probe_moves_every_scope_by_the_step_size_under_test(config: Config, s
         assert decision.beta == decision.next_beta == 0.0
         assert decision.coordinate_rule is None
         assert run.step == count + 1
-        assert type(decision.restart) is type(decision.measured) is bool
+        assert type(decision.measured) is bool
         for number in (decision.average_weight, decision.beta, decision.next_beta):
             assert isinstance(number, float)
         assert decision.step_sizes.dtype == np.float64
+
+
+@pytest.mark.parametrize(("config", "returns"), [(PRACTICAL, True), (BASED, True), (CERTIFIED, False)])
+def test_a_probe_that_is_over_goes_back_to_the_anchor(config: Config, returns: bool) -> None:
+    _, run, decision = step.decide(config, begun(config), fresh()._replace(frozen=True), measured(1.0))
+    assert run.frozen
+    assert (decision.taken, decision.restart) == (False, returns)
 
 
 def test_a_loss_that_is_not_finite_is_not_taken() -> None:
