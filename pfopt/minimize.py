@@ -169,7 +169,7 @@ class _Driver:
                 grad_sum = grad_sum + grad
                 distance_sq = _sum_sq(x.dtype.type(step.probe_step_size(state)) * grad_sum)
             run, kept = step.record(run, decision, measured, Moved(distance_sq))
-            x = np.where(kept | decision.restart, block.iterate, x)
+            x = self.anchor if decision.restart else np.where(kept, block.iterate, x)
         return state, run, x if by_last else average
 
     def _main_run(self, config: Config, state: State) -> tuple[State, Run, NDArray[Any]]:

@@ -10,6 +10,7 @@ from experiments.frames import groups, where
 from experiments.unseen.run import OURS, RATES
 
 MISSED = 0.02  # a share that is counted at the end
+LOUD = (2, 1000)  # times the first losses, likewise
 
 
 def summary(frame: pd.DataFrame) -> pd.DataFrame:
@@ -27,6 +28,7 @@ def _row(part: pd.DataFrame) -> dict[str, float]:
     for method in OURS:
         runs = where(part, method=method)
         row |= {method: runs.training.mean(), f"{method} held out": runs.held_out.mean()}
+        row[f"{method} loudest"] = runs.loudest.max()
     for method in RATES:
         runs = groups(where(part, method=method), "learning_rate")
         means = [(of_rate.training.mean(), of_rate.held_out.mean(), rate) for (rate,), of_rate in runs]
@@ -44,8 +46,10 @@ def conclusions(table: pd.DataFrame) -> list[str]:
 def _conclusion(table: pd.DataFrame, method: str) -> str:
     better = table[method] < table.initial
     reached = [f"the best {grid} on {(better & (table[method] <= table[grid])).sum()}" for grid in RATES]
-    missed = (table[f"{method} missed"] > MISSED).sum()
+    missed, loudest = (table[f"{method} missed"] > MISSED).sum(), table[f"{method} loudest"]
+    loud = " and ".join(f"above {times:g} times on {(loudest > times).sum()}" for times in LOUD)
     return (
         f"{method}, of {len(table)} problems: at or below {', '.join(reached)}; "
-        f"more than {MISSED:.0%} missed on {missed}"
+        f"more than {MISSED:.0%} missed on {missed}; the largest loss of a batch over those of the first ones "
+        f"{loudest.median():.2g} in the median, {loud}"
     )

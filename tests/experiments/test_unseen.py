@@ -88,6 +88,16 @@ def test_a_problem_is_run_by_every_method_and_reported(
     printed = capsys.readouterr().out
     assert "cnn_bn_noise" in printed
     assert "pfopt-adamw, of 1 problems" in printed
+    assert (table.loudest >= 1).all()
+    main(
+        ["--only", "cnn_bn_noise", "--seeds", "3", "--processes", "1", "--output", str(output), "--ours-only"]
+    )
+    pd.testing.assert_frame_equal(pd.read_csv(output), table)
+
+
+def test_how_loud_a_run_was() -> None:
+    assert runs.loudest([1.0, -2.0, 1.0, 0.5, 1.0, 9.0, 1.0]) == 4.5
+    assert runs.loudest([1.0, math.nan]) == runs.loudest([1.0, math.inf]) == math.inf
 
 
 def test_a_loss_that_is_not_finite_is_infinite() -> None:
@@ -101,10 +111,16 @@ def test_whole_grids_are_planned() -> None:
     assert planned[0] == Job("vit", "pfopt", None, 0, 700)
 
 
+LOUD = (
+    "the largest loss of a batch over those of the first ones 3 in the median, above 2 times on 2 and above "
+    "1000 times on 0"
+)
+
+
 def row(problem: str, method: str, rate: float | None, seed: int, training: float) -> dict[str, object]:
     initial = {"a": 10.0, "b": 3.0}[problem]
     return {"problem": problem, "method": method, "learning_rate": rate, "seed": seed, "initial": initial,
-            "training": training, "held_out": 2 * training}  # fmt: skip
+            "training": training, "held_out": 2 * training, "loudest": 1.0 + 2 * seed}  # fmt: skip
 
 
 def test_the_table_holds_means_over_seeds_against_the_best_rate() -> None:
@@ -123,14 +139,18 @@ def test_the_table_holds_means_over_seeds_against_the_best_rate() -> None:
     table = summary(frame)
     assert table["pfopt"].tolist() == [3.0, 0.5]
     assert table["pfopt held out"].tolist() == [6.0, 1.0]
+    assert table["pfopt loudest"].tolist() == [3.0, 3.0]
     assert table["sgd"].tolist() == [2.0, math.inf]
     assert table["sgd rate"].tolist() == [0.1, 0.1]
     assert table["adamw"].tolist() == [5.0, 1.0]
     assert table["pfopt missed"].tolist() == pytest.approx([1 / 8, -0.25])
     assert table["pfopt-adamw missed"].tolist() == pytest.approx([math.inf, 0.005])
     assert conclusions(table) == [
-        "pfopt, of 2 problems: at or below the best sgd on 1, the best adamw on 2; more than 2% missed on 1",
-        "pfopt-adamw, of 2 problems: at or below the best sgd on 1, the best adamw on 0; more than 2% missed on 1",
+        "pfopt, of 2 problems: at or below the best sgd on 1, the best adamw on 2; more than 2% missed on 1; "
+        + LOUD,
+        "pfopt-adamw, of 2 problems: at or below the best sgd on 1, the best adamw on 0; more than 2% missed "
+        + "on 1; "
+        + LOUD,
     ]
 
 
