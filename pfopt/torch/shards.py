@@ -41,6 +41,12 @@ def local(tensor: Tensor, like: Tensor | None = None) -> Tensor:
     return tensor.to_local()  # type: ignore[operator]
 
 
+def are_several() -> bool:
+    """Whether other processes train with this one."""
+    group = torch.distributed
+    return group.is_available() and group.is_initialized() and group.get_world_size() > 1
+
+
 def summed(splits: Sequence[Split | None], values: Sequence[Any]) -> list[Any]:
     """The values, which are sums over a shard each, over all shards; those of whole tensors as they are.
 

@@ -182,7 +182,11 @@ def anchor_sq(work: Work, state: State) -> Any:
 
 
 def minimised(work: Work, loss: Tensor | float | None) -> Real | None:
-    """The loss that is minimised, as the controller computes with it."""
+    """The loss that is minimised, as the controller computes with it.
+
+    Where every process has the loss of its own batch one that is not finite counts for nothing: no process decides
+    by what it alone knows, and the gradient that they share shows what concerns all.
+    """
     if loss is None:
         return None
     if work.memory.like is None:
@@ -193,6 +197,10 @@ def minimised(work: Work, loss: Tensor | float | None) -> Real | None:
         value = work.memory.like.new_full((), loss)
     value = -value if work.groups[0]["maximize"] else value
     splits = [bundle.split for bundle in work.bundles if bundle.split is not None]
+    if not splits and shards.are_several():
+        if isinstance(value, Tensor):
+            return torch.where(value.isfinite(), value, work.memory.controller.run.last_loss)
+        return value if np.isfinite(value) else None
     if not splits:
         return value
     (everywhere,) = shards.summed(

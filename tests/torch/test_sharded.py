@@ -107,6 +107,11 @@ def work(rank: int, folder: str) -> None:
         found = [param.full_tensor() for param in trained(place, **kwargs)]  # type: ignore[attr-defined]
         if rank == 0:
             torch.save(found, Path(folder) / f"{name}.pt")
+    for name in (
+        "a loss on one process",
+        "a loss on one process, around Adam",
+    ):  # and whole parameters, as under DDP
+        torch.save(trained(lambda tensor: tensor, **RUNS[name]), Path(folder) / f"{name}, {rank}.pt")
     counts = {name: reductions(place, **RUNS[name]) for name in ("default", "around Adam")}
     if rank == 0:
         torch.save(counts, Path(folder) / "reductions.pt")
@@ -130,6 +135,15 @@ def test_sharded_parameters_move_as_whole_ones(folder: Path, name: str) -> None:
     whole = trained(lambda tensor: tensor, **RUNS[name])
     for one, other in zip(torch.load(folder / f"{name}.pt"), whole, strict=True):
         torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize("adam", [False, True])
+def test_a_loss_that_one_process_alone_knows_decides_nothing(folder: Path, adam: bool) -> None:
+    name = "a loss on one process, around Adam" if adam else "a loss on one process"
+    expected = trained(lambda tensor: tensor, adam=adam)
+    for rank in range(PROCESSES):
+        for one, other in zip(torch.load(folder / f"{name}, {rank}.pt"), expected, strict=True):
+            assert torch.equal(one, other)
 
 
 def test_a_network_under_fully_shard_trains_as_on_one_process(folder: Path) -> None:
