@@ -128,7 +128,7 @@ def test_the_last_update_lands_on_the_returned_point_and_later_ones_are_zero(nam
         params = optax.apply_updates(params, updates)
     assert loss(params) < 0.5 * loss(regression(dtype))
     if name == "practical":  # the average changed by its last member only
-        close(deployed, params, rtol=0.1)
+        assert optax.tree.norm(optax.tree.sub(deployed, params)) < 0.1 * optax.tree.norm(params)
     close(pfopt.optax.eval_params(state, params), params)
     updates, after = update(jax.tree.map(jnp.ones_like, params), state, params)
     close(updates, jax.tree.map(jnp.zeros_like, params))
@@ -140,18 +140,15 @@ def test_a_probe_that_diverged_does_not_move_the_anchor() -> None:
     anchor = {"weight": 3.0 + jnp.asarray(START, jnp.float32), "bias": jnp.full(3, 5.0)}
     tx = sgd(1600)
     step, params, state = compiled(tx), anchor, tx.init(anchor)
-    probes, farthest, distance = 0, 0.0, 0.0
+    probes, farthest = 0, 0.0
     while pfopt.optax.status(state).phase == "search":
         params, state = step(params, state)
-        distance = max(distance, pfopt.optax.status(state).distance)
         farthest = max(farthest, float(optax.tree.norm(params)))
         if pfopt.optax.status(state).probe > probes:
             probes += 1
             close(params, anchor, rtol=1e-3)
     assert probes > 3
-    norm = float(optax.tree.norm(anchor))
-    assert distance > 1024 * norm
-    assert farthest < 1024 * norm
+    assert farthest < 1024 * float(optax.tree.norm(anchor))
 
 
 def test_parameters_changed_from_outside_are_measured_where_they_are() -> None:
