@@ -32,7 +32,7 @@ def _row(part: pd.DataFrame) -> dict[str, float]:
     for method in RATES:
         runs = groups(where(part, method=method), "learning_rate")
         means = [(of_rate.training.mean(), of_rate.held_out.mean(), rate) for (rate,), of_rate in runs]
-        row[method], row[f"{method} held out"], row[f"{method} rate"] = min(means)
+        row[method], row[f"{method} held out"], row[f"{method} rate"] = min(means, default=(math.nan,) * 3)
     least = min(row[method] for method in RATES)
     reach = initial - least if math.isfinite(least) else math.nan
     return {**row, **{f"{method} missed": (row[method] - least) / reach for method in OURS}}
