@@ -200,10 +200,11 @@ class _Driver:
         grad, loss = _checked_answer(self.oracle(x.copy()), x)
         if self.gradients == 1 and not grad.any():
             raise _ZeroGradientError
-        largest = float(np.max(np.abs(grad)))
-        waits = self.may_wait and self.gradients == 1 and scale.overflows(largest, grad.dtype)
-        if not self.unit and 0 < largest < np.inf and not waits:
-            self.unit = 2.0 ** scale.exponent(largest, grad.dtype)
+        if not self.unit:
+            largest = float(np.max(np.abs(grad)))
+            waits = self.may_wait and self.gradients == 1 and scale.overflows(largest, grad.dtype)
+            if 0 < largest < np.inf and not waits:
+                self.unit = 2.0 ** scale.exponent(largest, grad.dtype)
         if self.unit not in (0.0, 1.0):
             grad = grad * grad.dtype.type(self.unit)
         grad_sq = _sum_sq(grad)

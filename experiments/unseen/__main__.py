@@ -20,7 +20,7 @@ from experiments.names import check_names
 from experiments.parallel import run_parallel
 from experiments.runner import device_name
 from experiments.unseen.registry import FIRST, PROBLEMS, SECOND
-from experiments.unseen.run import RATES, jobs, run
+from experiments.unseen.run import jobs, run
 from experiments.unseen.table import conclusions, summary
 
 OUTPUT = Path(__file__).resolve().parents[1] / "results" / "unseen.csv"
@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--only", nargs="+", default=list(PROBLEMS), metavar="PROBLEM")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--output", type=Path, default=OUTPUT)
-    parser.add_argument("--ours-only", action="store_true", help="keep the grids' runs that the output holds")
+    parser.add_argument("--ours-only", action="store_true", help="keep all other runs that the output holds")
     args = parser.parse_args(argv)
     try:
         check_names(args.only, tuple(PROBLEMS), "problem")
@@ -51,13 +51,17 @@ def main(argv: Sequence[str] | None = None) -> None:
         parser.error(str(error))
     torch.set_num_threads(1)
     console = Console()
+    if args.ours_only and not args.output.exists():
+        parser.error(f"--ours-only goes with an output that holds the grids' runs, got {args.output}")
     planned = list(jobs(args.only, args.seeds, ours_only=args.ours_only))
     finished = run_parallel(run, planned, args.processes)
     table = pd.DataFrame(track(finished, total=len(planned), console=console))
     table = table.assign(device=device_name("small"))
     if args.ours_only:
-        known = pd.read_csv(args.output)
-        table = pd.concat([pd.DataFrame(known[known.method.isin(list(RATES))]), table])
+        known, anew = pd.read_csv(args.output), {(job.problem, job.method, job.seed) for job in planned}
+        keys = zip(known.problem, known.method, known.seed, strict=True)
+        kept = known.iloc[[place for place, key in enumerate(keys) if key not in anew]]
+        table = pd.concat([pd.DataFrame(kept), table])
     table = table.sort_values(["problem", "method", "learning_rate", "seed"])
     write_text(args.output, table.to_csv(index=False))
     report(table, console)

@@ -104,7 +104,7 @@ def take_gradient(work: Work, keeper: BaseState, loss: Tensor | float | None) ->
     run, _ = step.record(run, decision, measured, moved._replace(distance_sq=distance_sq))
     memory.keep(Controller(state, run, metric, whole(decision.step_sizes)))
     memory.due -= 1
-    return bool(decision.restart)
+    return bool(decision.restart) and state.phase == Phase.MAIN  # a probe's end sees to the base
 
 
 def _has_signal(work: Work) -> bool:

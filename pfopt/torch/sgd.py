@@ -67,14 +67,13 @@ class ParameterFreeSGD(ParameterFreeOptimizer):
         In the main run a parameter without a gradient, or of a group whose ``lr`` is 0, does not move by a bit. What
         you write into a parameter there counts once: its average goes there too, but for Triton's kernels.
 
-        Gradients that are absent, or exactly zero before the first one that is not, spend nothing. A probe that meets
-        numbers that are not finite stands still for the rest of its steps, so that ``step()`` reads an accelerator only
-        at the first gradient, which fixes the unit that all are measured in, and at the last step of a run.
+        Gradients that are absent, or exactly zero before the first one that is not, spend nothing. A probe that has
+        exploded waits at its anchor for the rest of its steps, so that ``step()`` reads an accelerator only at the
+        first gradient, which fixes the unit that all are measured in, and at the last step of a run.
 
         A parameter takes part from its first gradient on, and its anchor is where it stands then; what is frozen costs
         nothing and is not looked at. Groups and parameters may be removed from ``param_groups``. A ``GradScaler`` calls
-        ``step()`` where gradients overflow, too: they count as gradients that are not finite, and are spent; after an
-        explosion the other gradients of a probe are taken at its anchor, which keeps the scale.
+        ``step()`` where gradients overflow, too: they count as gradients that are not finite, and are spent.
 
     Example:
         >>> import torch, pfopt.torch

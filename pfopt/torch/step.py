@@ -85,7 +85,7 @@ class Work(NamedTuple):
             first = memory.due == memory.controller.state.run_length and not memory.history
             may_wait = (
                 first and not self.config.certified
-            )  # a probe of which ends at a gradient that is left out
+            )  # whose probe a gradient that is left out would end
             waits = may_wait and scale.overflows(largest, dtype)
             if 0 < largest < inf and not waits:
                 memory.unit = 2.0 ** scale.exponent(largest, dtype)
@@ -197,12 +197,12 @@ def minimised(work: Work, loss: Tensor | float | None) -> Real | None:
         value = work.memory.like.new_full((), loss)
     value = -value if work.groups[0]["maximize"] else value
     splits = [bundle.split for bundle in work.bundles if bundle.split is not None]
-    if not splits and shards.are_several():
+    if not splits:
+        if not shards.are_several():
+            return value
         if isinstance(value, Tensor):
             return torch.where(value.isfinite(), value, work.memory.controller.run.last_loss)
         return value if np.isfinite(value) else None
-    if not splits:
-        return value
     (everywhere,) = shards.summed(
         splits[:1], [value]
     )  # finite where every process's own loss is: all decide the same

@@ -72,7 +72,8 @@ def swap(bundles: Sequence[Bundle], still: Collection[int], slot: str) -> None:
 def _place(bundle: Bundle, work: Work, following: State, transition: Transition) -> None:
     """Put the point that the next run starts from, or the returned one, into the parameters.
 
-    What the last gradient of the main run did not move stays where it is.
+    What the last gradient of the main run did not move stays where it is, and so does a group whose rate is 0, of which
+    the anchor is where it stands: the rate may have become 0 after the probe began.
     """
     state, config = bundle.state, work.config
     if config.certified and transition.keep != Slot.ANCHOR:
