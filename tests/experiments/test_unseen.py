@@ -97,7 +97,7 @@ def test_a_problem_is_run_by_every_method_and_reported(
         ["--only", "cnn_bn_noise", "--seeds", "4", "--processes", "1", "--output", str(output), "--ours-only"]
     )
     both = pd.read_csv(output)
-    pd.testing.assert_frame_equal(both[both.seed == 3].reset_index(drop=True), table)
+    pd.testing.assert_frame_equal(pd.DataFrame(both[both.seed == 3]).reset_index(drop=True), table)
     assert set(both[both.seed == 4].method) == {"pfopt", "pfopt-adamw"}
     with pytest.raises(SystemExit):
         main(["--output", str(tmp_path / "none.csv"), "--ours-only"])
