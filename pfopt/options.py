@@ -69,8 +69,8 @@ class Practical:
             "averaging" for SGD, and "linear" around a base, which remembers gradients already; around a base
             "averaging" takes gradients at the iterates.
         scope: over what displacement and gradients are estimated: "global", "group", "tensor", or "auto", the largest
-            step size of the whole, the tensor and the single coordinate. Around a base, which moves all parameters of a
-            group at one rate, "auto" is "global" and "tensor" is refused (in optax "group" too: there are none).
+            step size of the whole, the tensor and the single coordinate. Around a base, which has scaled coordinates
+            already, of the whole and the tensor. In optax there are no groups.
 
     Raises:
         ValueError: an argument is wrong.
@@ -168,15 +168,6 @@ def sgd_only(chosen: Plan, steps: Any, momentum: Any) -> None:
         raise ValueError(f"restarts must be None but in pfopt.minimize, got {chosen.restarts!r}")
     if not (isinstance(momentum, (int, float)) and momentum == 0):
         raise ValueError(f'plan="certified" is plain SGD: momentum must be 0, got {momentum!r}')
-
-
-def around_base(chosen: Plan, scopes: Sequence[str]) -> None:
-    """A base moves all parameters of a group at one rate."""
-    if isinstance(chosen, Practical) and chosen.scope not in scopes:
-        allowed = ", ".join(map(repr, scopes))
-        raise ValueError(
-            f"scope must be one of {allowed} around a base, which moves many tensors at one rate, got {chosen.scope!r}"
-        )
 
 
 def hyperparameters(momentum: Any, nesterov: Any, weight_decay: Any) -> None:

@@ -13,7 +13,8 @@ y = z + β (x̄ − z):
                1 for a group or tensor.
  5 coordinate  η_i = ½ r_i/√(n k m_i) with k = max(1, 0.3 S/(n m)) and r_i² = max(d_i², 4 min(Σd², Σd² m/m_i)/size,
                r₀²/size), d = z − x₀; z moves by the largest of the whole's, the tensor's and the coordinate's step.
-               Around a base, which has scaled coordinates already, there is none, and η is that of the gradient before.
+               Around a base, which has scaled coordinates already, there is none, a tensor's step is rounded to the
+              whole's times a power of two, and η is that of the gradient before.
  6 anneal      δ = 1, or 1 − (n−1)/T where steps decay: around a base, and at a kink, where l was never below the
                noise of the gradients.
  7 move        z −= δ η g.
@@ -116,7 +117,7 @@ def take_gradient(
         following = progress.record_loss(following, loss, fault.taken, progress.LATE_GAMMA)
     step_sizes = decay * minimum(tracked, bound)
     if config.lags:
-        following, step_sizes = _lagged(following, step_sizes, fault.taken)
+        following, step_sizes = _lagged(following, step_size.in_doublings(step_sizes), fault.taken)
     following = faults.restarted(following, fault.restart)
     square_weight = mean_weight(constants.mean_gamma, n) * fault.taken  # 5
     growth = n * at_least(constants.memory * whole(forgotten), 1.0)

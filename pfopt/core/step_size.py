@@ -17,6 +17,7 @@ from pfopt.core.arrays import (
     maximum,
     minimum,
     namespace,
+    positive,
     sqrt,
     where,
     whole,
@@ -63,6 +64,18 @@ def tracking(constants: Constants, distance_sq: Vector, sum_sq: Vector) -> tuple
         return tracks, constants.tracking * tracks
     scaled = constants.tracking * tracks[:1], constants.scope_tracking * tracks[1:]
     return tracks, namespace(tracks).concatenate(scaled)
+
+
+def in_doublings(steps: Vector) -> Vector:
+    """The whole's step size, and those of groups or tensors rounded to powers of two times it.
+
+    A base steps by one call for each rate, so there are few.
+    """
+    if isinstance(steps, float):
+        return steps
+    xp, one = namespace(steps), whole(steps)
+    ratio = positive(steps / positive(one))
+    return where(steps > 0, one * xp.exp2(xp.round(xp.log2(ratio))), steps)
 
 
 def bound(

@@ -87,7 +87,8 @@ def move(options: Options, step: Step, metric_sq: jax.Array, carried: Carried) -
         after.append(leaf)
     kept = {name: [getattr(leaf.block, name) for leaf in after] for name in KEPT if getattr(state, name)}
     moved = _moved(options, step, after, moves, metric_sq)
-    state, _ = record(options, state._replace(**kept), step, step.decision.step_sizes[0], moved)
+    sizes = _step_sizes(options, step.decision, len(after))
+    state, _ = record(options, state._replace(**kept), step, sizes, moved)
     return state, moves
 
 

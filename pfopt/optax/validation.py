@@ -37,9 +37,6 @@ def options(
     if total_steps is not None:
         total_steps = _total_steps(total_steps, chosen)
     scope = chosen.scope if isinstance(chosen, Practical) else "global"
-    if base is not None:
-        choices.around_base(chosen, ("auto", "global"))
-        scope = "global"
     if scope == "group":
         raise ValueError(
             'scope must be "auto", "global" or "tensor", got "group": for groups, give optax.partition one '
@@ -53,7 +50,7 @@ def options(
         weight_decay=weight_decay,
         by_leaf=scope != "global",
         by_whole=scope != "tensor",
-        by_coordinate=scope == "auto",
+        by_coordinate=scope == "auto" and base is None,
     )
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -76,6 +77,28 @@ class BaseState(NamedTuple):
         finally:
             _set_rates(self.base, kept)
 
+    @property
+    def splits(self) -> bool:
+        """Whether parameters of a group may have rates of their own.
+
+        Not where a step changes the options of a group, nor where groups cannot be exchanged.
+        """
+        exchangeable = self.base.param_groups is self.base.param_groups
+        return exchangeable and not any(group["base_anchor"] for group in self.groups)
+
+    def step_by_tensor(self, rates: Sequence[Sequence[float]]) -> None:
+        """One step of the base at a learning rate of each parameter of each group; a base group for each rate."""
+        if all(len(set(own)) <= 1 for own in rates):
+            self.step([own[0] if len(own) else 0.0 for own in rates])
+            return
+        kept, groups = list(self.base.param_groups), self.base.param_groups
+        parts = [_by_rate(group, own) for group, own in zip(kept, rates, strict=True)]
+        groups[:] = [part for own in parts for part in own]
+        try:
+            self.base.step()
+        finally:
+            groups[:] = kept
+
     @contextmanager
     def _watched(self) -> Iterator[None]:
         """Note what the base changes in its groups."""
@@ -113,6 +136,18 @@ class BaseState(NamedTuple):
                     at_anchor = self.base.state.get(param, {}) if key in state else {}
                     self.state[param][name] = copy.deepcopy(at_anchor)
         self.adopt()
+
+
+def _by_rate(group: dict[str, Any], rates: Sequence[float]) -> list[dict[str, Any]]:
+    """The group as one for each rate."""
+    parts: dict[float, list[Tensor]] = {}
+    for param, rate in zip(group["params"], rates, strict=True):
+        parts.setdefault(rate, []).append(param)
+    lr = group["lr"]
+    return [
+        {**group, "params": params, "lr": torch.full_like(lr, rate) if isinstance(lr, Tensor) else rate}
+        for rate, params in parts.items()
+    ]
 
 
 def _set_rates(base: Optimizer, rates: Sequence[float]) -> None:

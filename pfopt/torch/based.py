@@ -10,8 +10,9 @@ The controller computes on numbers of the host, since the base takes its learnin
 ``step()`` waits for it once.
 """
 
+import itertools
 from collections.abc import Sequence
-from math import isfinite, nan
+from math import inf, isfinite, nan
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -43,7 +44,7 @@ LARGEST_RATE = 2.0**96  # beyond, every move overflows, and so may what a base m
 
 
 class Products(NamedTuple):
-    """Of a gradient and the base's step; a number of each bundle."""
+    """Of a gradient and the base's step; of each bundle the numbers of its tensors."""
 
     ahead: list[Any]  # ⟨g, x_0 − x⟩ before the step
     inner: list[Any]  # ⟨g, d⟩
@@ -67,20 +68,21 @@ def take_gradient(work: Work, keeper: BaseState, loss: Tensor | float | None) ->
         keeper.begin_anew()
     value = minimised(work, loss)
     (ahead,) = work.over_shards([work.poisoned(_ahead(work, bundle, base)) for bundle in work.bundles])
+    ahead = ops.numbers(ahead)
     finite = isfinite(work.total(ahead)) and (value is None or isfinite(value))
     signal = old.state.has_initial_step or _has_signal(work)
     goes_on = not (old.run.frozen and old.state.has_initial_step) and old.run.step < old.state.run_length
 
     known = step.known_step_sizes(work.config, old.state, old.run)
     known = None if work.config.certified else known
-    nothing = [0.0] * len(ahead)
+    nothing = list(map(_zeros, work.bundles))
     products, lost = Products(ahead, nothing, nothing), False
     if not signal and not any(group["lr"] for group in work.groups):
         keeper.step([0.0] * len(work.groups))  # as distributed checkpoints make the state that they load
     if finite and signal and not old.state.has_initial_step:
         proportional.require(work, keeper, _unit(work.bundles))
     if not finite:
-        products = products._replace(inner=[nan] * len(ahead))
+        products = products._replace(inner=[nan + each for each in nothing])
     elif signal and goes_on and known is not None and np.max(known) > LARGEST_RATE:
         lost = True
     elif signal and goes_on:
@@ -113,10 +115,10 @@ def _has_signal(work: Work) -> bool:
 
 
 def _ahead(work: Work, bundle: Bundle, base: Optimizer) -> Any:
-    """⟨g, x_0 − x⟩; of a probe that returns its last iterate, with the dual sequence x_0 − η Σ d."""
+    """⟨g, x_0 − x⟩ of each tensor; of a probe that returns its last iterate, with the dual sequence x_0 − η Σ d."""
     state, found = work.memory.controller.state, []
     if not bundle.gradients:
-        return 0.0
+        return _zeros(bundle)
     for piece in bundle.pieces(bundle.gradients, written=False):
         assert piece.direction is not None
         if "grad_sum" in piece.state:
@@ -124,7 +126,7 @@ def _ahead(work: Work, bundle: Bundle, base: Optimizer) -> Any:
             back = piece.state["grad_sum"] * float(rate)
         else:
             back = piece.state["anchor"] - piece.points
-        found.append(ops.inner(piece.direction.to(back.dtype), back, (0,), on_host=True))
+        found.append(ops.inner(piece.direction.to(back.dtype), back, piece.sizes, on_host=True))
     return _minimised(base, bundle, moves.joined(found))
 
 
@@ -149,11 +151,15 @@ def _step_base(work: Work, keeper: BaseState, ahead: list[Any], known: Vector | 
     bundles = [bundle for bundle in work.bundles if bundle.gradients and bundle.group in held]
     before = [[param.clone() for param in bundle.params] for bundle in bundles]
     unit = _unit(bundles)
-    per_bundle = (
-        [0.0] * len(work.bundles) if known is None else _rates(work, work.memory.controller.state, known)
-    )
-    rates = {bundle.group: rate for bundle, rate in zip(work.bundles, per_bundle, strict=True)}
-    keeper.step([unit if place in held else rates.get(place, 0.0) for place in range(len(base.param_groups))])
+    state = work.memory.controller.state
+    per_bundle = list(map(_zeros, work.bundles)) if known is None else _rates(work, state, known)
+    rates: dict[int, float] = {}
+    for bundle, own in zip(work.bundles, per_bundle, strict=True):
+        own = np.broadcast_to(unit if bundle.group in held else own, len(bundle.places))
+        rates.update(zip(bundle.places, own.tolist(), strict=True))
+    places = itertools.count()
+    sizes = [len(group["params"]) for group in base.param_groups]
+    keeper.step_by_tensor([[rates.get(next(places), 0.0) for _ in range(size)] for size in sizes])
 
     for bundle, olds in zip(bundles, before, strict=True):
         bundle.directions = [
@@ -164,26 +170,31 @@ def _step_base(work: Work, keeper: BaseState, ahead: list[Any], known: Vector | 
     told, direction_sq = [], []
     for bundle in work.bundles:
         if not bundle.gradients:
-            told.append(0.0)
+            told.append(_zeros(bundle))
         elif bundle.group in held:
             told.append(_inner(bundle, base))
         else:
             bundle.directions = []
             told.append(_ahead(work, bundle, base))
-        direction_sq.append(bundle.norms_sq(on_host=True).sum() if bundle.directions else 0.0)
-    told, direction_sq = work.over_shards(told, direction_sq)
+        direction_sq.append(bundle.norms_sq(on_host=True) if bundle.directions else _zeros(bundle))
+    told, direction_sq = map(ops.numbers, work.over_shards(told, direction_sq))
     inner = [
-        each if bundle.group in held or not bundle.gradients else (each - first) / rate if rate > 0 else 0.0
+        each if bundle.group in held else (each - first) / np.where(rate > 0, rate, inf)
         for bundle, each, first, rate in zip(work.bundles, told, ahead, per_bundle, strict=True)
     ]
     return Products(ahead, inner, direction_sq)
 
 
 def _inner(bundle: Bundle, base: Optimizer) -> Any:
-    """⟨g, d⟩ with directions that were read off."""
+    """⟨g, d⟩ of each tensor, with directions that were read off."""
     pairs = zip(bundle.gradients, bundle.directions, strict=True)
-    total = sum(ops.inner(one.to(other.dtype), other, (0,), on_host=True) for one, other in pairs)
-    return _minimised(base, bundle, total)
+    found = [ops.inner(one.to(other.dtype), other, (0,), on_host=True) for one, other in pairs]
+    return _minimised(base, bundle, np.hstack(ops.numbers(found)))
+
+
+def _zeros(bundle: Bundle) -> Any:
+    """A zero of each tensor."""
+    return np.zeros(len(bundle.params))
 
 
 def _minimised(base: Optimizer, bundle: Bundle, product: Any) -> Any:
@@ -191,12 +202,12 @@ def _minimised(base: Optimizer, bundle: Bundle, product: Any) -> Any:
     return -product if base.param_groups[bundle.group].get("maximize") else product
 
 
-def _rates(work: Work, state: State, steps: Vector) -> list[float]:
-    """The learning rate of each bundle."""
+def _rates(work: Work, state: State, steps: Vector) -> list[Any]:
+    """The learning rates of each bundle: one for all of its tensors, or one of each."""
     if state.phase == Phase.SEARCH:
         return [float(whole(steps)) * work.scopes.rho[bundle.group] for bundle in work.bundles]
     pairs = zip(work.step_sizes(steps), work.bundles, strict=True)
-    return [float(step_size) * work.groups[bundle.group]["lr"] for step_size, bundle in pairs]
+    return [np.asarray(step_size) * work.groups[bundle.group]["lr"] for step_size, bundle in pairs]
 
 
 # ---------------------------------------------------------------- the move

@@ -22,6 +22,7 @@ class Scopes(NamedTuple):
     scope: str  # "auto" | "global" | "group" | "tensor"
     sizes: list[int]  # parameters of each group
     rho: list[float]  # of each group
+    together: bool = False  # whether all move at the whole's step size, whatever is measured
 
     @property
     def number(self) -> int:
@@ -79,7 +80,7 @@ class Scopes(NamedTuple):
                 moves. Numbers of the host, or a tensor.
             bundles: of all parameters.
         """
-        if self.scope == "global":
+        if self.together or self.scope == "global":
             return [whole(steps)] * len(bundles)
         if self.scope == "group":
             return [steps[1 + bundle.group] for bundle in bundles]

@@ -56,9 +56,7 @@ def setting(saved_plan: tuple[tuple[str, Any], ...], total_steps: int | None, ba
     plan = plan_from_dict(dict(saved_plan))
     scope = plan.scope if isinstance(plan, Practical) else "global"
     config = options.configure(plan, total_steps, based=based)
-    if based and scope == "auto":
-        scope = "global"
-    return Setting(config, scope, by_coordinate=scope == "auto")
+    return Setting(config, scope, by_coordinate=scope == "auto" and not based)
 
 
 # ---------------------------------------------------------------- what is remembered of all parameters

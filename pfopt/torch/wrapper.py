@@ -8,12 +8,12 @@ from torch import Tensor
 from torch.nn import Module
 from torch.optim import LBFGS, Optimizer
 
-from pfopt import options
 from pfopt.core.records import Phase
 from pfopt.options import PlanLike
 from pfopt.torch import based
 from pfopt.torch.base import ParameterFreeOptimizer
 from pfopt.torch.base_state import CALLERS, BaseState
+from pfopt.torch.norms import Scopes
 from pfopt.torch.step import Work
 from pfopt.torch.transition import finish
 
@@ -36,8 +36,9 @@ class ParameterFree(ParameterFreeOptimizer):
             ``torch.optim.AdamW(params)``; of its learning rates only the groups' ratio counts. Its weight decay,
             momentum and ``maximize`` stay its own. Keys of its groups that are nobody's option, such as timm's
             ``lr_scale``, are kept.
-        total_steps, plan, foreach, fused, buffers: as in ``ParameterFreeSGD``, but no coordinate or tensor has a step
-            size of its own: the base has scaled it, and moves all parameters of a group at one rate.
+        total_steps, plan, foreach, fused, buffers: as in ``ParameterFreeSGD``, but no coordinate has a step size of
+            its own: the base has scaled it. Tensors move at powers of two times the whole's, and a base that keeps
+            numbers in its groups (Prodigy, Schedule-Free) moves all of them at the whole's.
 
     Raises:
         TypeError, ValueError: an argument is wrong; the message names it, what is allowed and what came. A base whose
@@ -75,7 +76,6 @@ class ParameterFree(ParameterFreeOptimizer):
         buffers: Module | Iterable[Tensor] | None = None,
     ) -> None:
         rates = _rates(base)
-        options.around_base(options.plan(plan), ("auto", "global", "group"))
         self.base = base
         groups = [
             {**_others(base, group), "params": _named(group), "lr": rate / max(rates)}
@@ -137,6 +137,9 @@ class ParameterFree(ParameterFreeOptimizer):
 
     def _keeper(self) -> BaseState:
         return BaseState(self.base, self.state, self.param_groups)
+
+    def _scopes(self, rho: list[float]) -> Scopes:
+        return super()._scopes(rho)._replace(together=not self._keeper().splits)
 
     def _load_more(self, loaded: dict[str, Any]) -> None:
         self._keeper().load(loaded)
