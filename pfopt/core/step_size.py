@@ -5,6 +5,8 @@ The certificate of Carmon & Hinder, kept with equality along the run, and bounde
 
 from typing import NamedTuple
 
+import numpy as np
+
 from pfopt.core.arrays import (
     Array,
     Count,
@@ -74,8 +76,8 @@ def in_doublings(steps: Vector) -> Vector:
     if isinstance(steps, float):
         return steps
     xp, one = namespace(steps), whole(steps)
-    ratio = positive(steps / positive(one))
-    return where(steps > 0, one * xp.exp2(xp.round(xp.log2(ratio))), steps)
+    exponent = xp.round(xp.log2(positive(steps / positive(one)))).astype(np.int32)
+    return where(steps > 0, doublings(one, exponent), steps)
 
 
 def bound(

@@ -53,6 +53,13 @@ def test_the_whole_has_a_constant_of_its_own() -> None:
     np.testing.assert_array_equal(scaled, [10.0, 21.0, 0.0])
 
 
+def test_a_base_moves_tensors_at_powers_of_two_times_the_wholes_step() -> None:
+    steps = np.asarray([3.0, 3.0, 8.0, 9.0, 0.9, 0.0])  # 8/3 rounds up, in logarithms, and 3 as well
+    np.testing.assert_array_equal(step_size.in_doublings(steps), [3.0, 3.0, 6.0, 12.0, 0.75, 0.0])
+    np.testing.assert_array_equal(step_size.in_doublings(0 * steps), 0 * steps)
+    assert step_size.in_doublings(np.float64(0.3)) == 0.3
+
+
 @pytest.mark.parametrize(
     ("track", "sum_growth", "cap", "count", "expected"),
     [

@@ -309,3 +309,22 @@ def test_unknown_horizon_of_a_run_that_decays() -> None:
     assert stages.index(1) == 1023
     assert stages.index(2) == 3071
     assert loss(params) < 0.05 * loss(regression())
+
+
+def test_around_a_base_leaves_move_at_powers_of_two_times_the_rate_of_the_whole() -> None:
+    tx, params = (
+        pfopt.optax.parameter_free(optax.identity(), STEPS),
+        {"calm": jnp.ones(3), "noisy": jnp.ones(3)},
+    )
+    noise = np.random.default_rng(0).standard_normal((STEPS, 3))
+    update, state, ratios = jax.jit(tx.update), tx.init(params), []
+    for drawn in noise:
+        grads = {"calm": 0.1 * params["calm"], "noisy": params["noisy"] + drawn}
+        searching = pfopt.optax.status(state).phase == "search"
+        moves, state = update(grads, state, params)
+        params = optax.apply_updates(params, moves)
+        if not searching:
+            rates = {name: optax.tree.norm(moves[name]) / optax.tree.norm(grads[name]) for name in moves}
+            ratios.append(float(jnp.log2(rates["calm"] / rates["noisy"])))
+    assert max(ratios) > 0.9
+    np.testing.assert_allclose(ratios, np.round(ratios), atol=0.01)

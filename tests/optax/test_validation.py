@@ -63,14 +63,6 @@ def test_wrong_base() -> None:
         pfopt.optax.parameter_free(0.1, 100)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("scope", ["tensor", "group"])
-def test_a_base_moves_all_leaves_by_one_rate(scope: Any) -> None:
-    with pytest.raises(
-        ValueError, match=f"scope must be one of 'auto', 'global' around a base.*got '{scope}'"
-    ):
-        pfopt.optax.parameter_free(optax.identity(), 100, plan=pfopt.Practical(scope=scope))
-
-
 @pytest.mark.parametrize(
     "made", [optax.adam(1e-3), optax.sgd(0.1), optax.scale(-1.0), optax.contrib.prodigy()]
 )

@@ -291,6 +291,44 @@ def test_a_learning_rate_that_is_a_tensor_is_written_and_put_back() -> None:
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
 
 
+def test_tensors_move_at_powers_of_two_times_the_rate_of_the_whole() -> None:
+    net = model()
+    opt = ParameterFree(torch.optim.AdamW(net.parameters()), STEPS)
+    group, seen = opt.base.param_groups[0], set()
+
+    def look(base: Any, *_: Any) -> None:
+        rates = [part["lr"] for part in base.param_groups]
+        assert sum(len(part["params"]) for part in base.param_groups) == 4
+        seen.update(max(rates) / rate for rate in rates)
+
+    opt.base.register_step_pre_hook(look)
+    train(net, opt)
+    assert {1.0} < seen <= {2.0**k for k in range(60)}
+    assert opt.base.param_groups == [group]
+    assert len(group["params"]) == 4
+    counts = [int(opt.base.state[param]["step"]) for param in net.parameters()]
+    assert counts == [STEPS - sum(record.steps for record in opt.history())] * 4
+
+
+class Counting(torch.optim.SGD):
+    """Counts its steps where Prodigy and Schedule-Free do, in the group."""
+
+    def step(self, closure: Any = None) -> Any:
+        for group in self.param_groups:
+            group["count"] = group.get("count", 0) + 1
+        return super().step(closure)
+
+
+def test_a_base_that_counts_in_its_groups_moves_all_tensors_at_one_rate() -> None:
+    net = model()
+    opt = ParameterFree(Counting(net.parameters(), lr=1.0), STEPS)
+    groups: list[int] = []
+    opt.base.register_step_pre_hook(lambda base, *_: groups.append(len(base.param_groups)))
+    train(net, opt)
+    assert set(groups) == {1}
+    assert opt.base.param_groups[0]["count"] == STEPS - sum(record.steps for record in opt.history())
+
+
 def test_the_base_steps_in_place_and_nothing_is_cloned() -> None:
     """But where the step size hangs on the gradient itself, at the first one of all and of the main run.
 
