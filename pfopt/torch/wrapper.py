@@ -1,7 +1,7 @@
 """``ParameterFree``: another optimizer of torch moves the parameters, at a learning rate that is searched."""
 
 import operator
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -13,6 +13,7 @@ from pfopt.options import PlanLike
 from pfopt.torch import based
 from pfopt.torch.base import ParameterFreeOptimizer
 from pfopt.torch.base_state import CALLERS, BaseState
+from pfopt.torch.joint import Joint
 from pfopt.torch.norms import Scopes
 from pfopt.torch.step import Work
 from pfopt.torch.transition import finish
@@ -35,7 +36,8 @@ class ParameterFree(ParameterFreeOptimizer):
         base: an optimizer whose step is proportional to its ``lr``, a number or a tensor, such as
             ``torch.optim.AdamW(params)``; of its learning rates only the groups' ratio counts. Its weight decay,
             momentum and ``maximize`` stay its own. Keys of its groups that are nobody's option, such as timm's
-            ``lr_scale``, are kept.
+            ``lr_scale``, are kept. A list of them, ``[Muon(matrices, lr=0.02), AdamW(others, lr=1e-3)]``, is searched
+            as one, of which the ratio of the learning rates counts.
         total_steps, plan, foreach, fused, buffers: as in ``ParameterFreeSGD``, but no coordinate has a step size of
             its own: the base has scaled it. Tensors move at powers of two times the whole's, and a base that keeps
             numbers in its groups (Prodigy, Schedule-Free) moves all of them at the whole's.
@@ -67,7 +69,7 @@ class ParameterFree(ParameterFreeOptimizer):
 
     def __init__(
         self,
-        base: Optimizer,
+        base: Optimizer | Sequence[Optimizer],
         total_steps: int | None = None,
         *,
         plan: PlanLike = "practical",
@@ -75,7 +77,8 @@ class ParameterFree(ParameterFreeOptimizer):
         fused: bool | None = None,
         buffers: Module | Iterable[Tensor] | None = None,
     ) -> None:
-        rates = _rates(base)
+        base = _joined(base)
+        rates = [float(group.get("lr", 0.0)) for group in base.param_groups]
         self.base = base
         groups = [
             {**_others(base, group), "params": _named(group), "lr": rate / max(rates)}
@@ -174,10 +177,13 @@ def _require_kind(base: Optimizer, saved_groups: list[dict[str, Any]]) -> None:
     """It is such a base that was saved."""
     if not all("base" in group for group in saved_groups):
         raise ValueError('state_dict must hold the state of the base, under "base" of every group')
-    saved, own = (set(group) - {"params"} for group in (saved_groups[0]["base"], base.param_groups[0]))
-    own_only, saved_only = own - saved, saved - own - {"initial_lr", "param_names"}
-    if own_only and saved_only:  # versions of one kind add options, another kind has some of its own
-        raise ValueError(f"base must be of the kind that was saved, with {sorted(saved)}, got {sorted(own)}")
+    for pair in zip(saved_groups, base.param_groups, strict=False):
+        saved, own = set(pair[0]["base"]) - {"params"}, set(pair[1]) - {"params"}
+        own_only, saved_only = own - saved, saved - own - {"initial_lr", "param_names"}
+        if own_only and saved_only:  # versions of one kind add options, another kind has some of its own
+            raise ValueError(
+                f"base must be of the kind that was saved, with {sorted(saved)}, got {sorted(own)}"
+            )
 
 
 def _others(base: Optimizer, group: dict[str, Any]) -> dict[str, Any]:
@@ -192,8 +198,18 @@ def _named(group: dict[str, Any]) -> list[Any]:
     return list(group["params"]) if names is None else list(zip(names, group["params"], strict=True))
 
 
-def _rates(base: Any) -> list[float]:
-    """The groups' learning rates, or what is wrong with the base."""
+def _joined(base: Any) -> Optimizer:
+    """The base, or several as one."""
+    several = list(base) if isinstance(base, (list, tuple)) else [base]
+    if not several:
+        raise ValueError("base must be an optimizer or a list of them, got an empty list")
+    for each in several:
+        _require_base(each)
+    return several[0] if len(several) == 1 else Joint(several)
+
+
+def _require_base(base: Any) -> None:
+    """What is wrong with a base."""
     if not isinstance(base, Optimizer):
         raise TypeError(f"base must be a torch.optim.Optimizer, got {type(base).__name__}")
     if isinstance(base, (LBFGS, ParameterFreeOptimizer)):
@@ -204,6 +220,6 @@ def _rates(base: Any) -> list[float]:
             f"{type(base).__name__} with {sorted(base.state_dict())}"
         )
     rates = [float(group.get("lr", 0.0)) for group in base.param_groups]
-    if not max(rates) > 0:
-        raise ValueError(f"base must have a learning rate lr > 0 in one of its groups, got {rates}")
-    return rates
+    if not max(rates, default=0.0) > 0:
+        name = type(base).__name__
+        raise ValueError(f"base must have a learning rate lr > 0 in one of its groups, got {rates} ({name})")
