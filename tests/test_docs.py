@@ -17,7 +17,7 @@ FOLDERS = [ROOT / "docs", ROOT / "benchmarks", ROOT / "paper_repro"]
 PAGES = [
     ROOT / "README.md",
     ROOT / "CONTRIBUTING.md",
-    *sorted(page for each in FOLDERS for page in each.glob("*.md")),
+    *sorted(page for each in FOLDERS for page in each.rglob("*.md")),
 ]
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.M | re.S)
 WITH_CODE = [page for page in PAGES if BLOCK.search(page.read_text())]

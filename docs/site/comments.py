@@ -1,4 +1,4 @@
-"""For mkdocstrings: a field without a docstring is told by the comment behind it."""
+"""For mkdocstrings: the comments behind the fields of a class are its docstring's section "Attributes"."""
 
 from typing import Any
 
@@ -6,11 +6,12 @@ import griffe
 
 
 class Comments(griffe.Extension):
-    """Trailing comments are the docstrings of fields."""
+    """What ``phase: str  # "search" | "main" | "done"`` says, once."""
 
-    def on_attribute_instance(self, *, attr: griffe.Attribute, **others: Any) -> None:
-        """Called by griffe for every field that it meets."""
-        if attr.docstring is None:
-            _, _, comment = attr.source.partition("  # ")
-            if comment:
-                attr.docstring = griffe.Docstring(comment, parent=attr)
+    def on_class_members(self, *, cls: griffe.Class, **others: Any) -> None:
+        """Called by griffe for every class that it has read."""
+        public = {name: field for name, field in cls.attributes.items() if not name.startswith("_")}
+        comments = {name: field.source.partition("  # ")[2] for name, field in public.items()}
+        if cls.docstring is not None and any(comments.values()):
+            lines = "".join(f"\n    {name}: {comment}" for name, comment in comments.items())
+            cls.docstring.value += f"\n\nAttributes:{lines}"

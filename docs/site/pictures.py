@@ -45,8 +45,8 @@ def main() -> None:
     for axes, name in ((above, "step size of the whole"), (below, "loss")):
         axes.axvspan(0, searched, color="tab:orange", alpha=0.15, linewidth=0)
         axes.set(yscale="log", ylabel=name, xlim=(0, STEPS))
-    above.annotate("search", (searched / 2, 0.9), xycoords=("data", "axes fraction"), ha="center")
-    above.annotate("main run", (searched + 20, 0.9), xycoords=("data", "axes fraction"))
+    above.annotate("search", (searched / 2, 1.02), xycoords=("data", "axes fraction"), ha="center")
+    above.annotate("main run", (searched + 20, 1.02), xycoords=("data", "axes fraction"))
     below.set_xlabel("gradient")
     below.legend(frameon=False)
     figure.savefig(PICTURE, dpi=120)

@@ -7,6 +7,7 @@ INDEX = "experiments/NOTES.md"
 FOLDER = "experiments/notes"
 ENTRIES = {"Kept": r"\d+\. ", "Not kept": r"- "}  # sections of which every item is a hypothesis
 LONGEST_TITLE = 80
+FOUND_LATER = "---\nsearch: {boost: 0.3}\n---\n"  # than what the documents say
 
 
 class Entry(NamedTuple):
@@ -33,7 +34,10 @@ def pages(notes: str) -> dict[str, str]:
             else f"\n## {links[0]}\n"
         )
     index = f"{introduction}{_spaced(started)}\n{listed}"
-    return {INDEX: index, **{entry.path: f"# {entry.title}\n\n{_spaced(entry.text)}" for entry in found}}
+    return {
+        INDEX: index,
+        **{entry.path: f"{FOUND_LATER}# {entry.title}\n\n{_spaced(entry.text)}" for entry in found},
+    }
 
 
 def nav(notes: str) -> list[dict[str, object]]:
@@ -66,7 +70,7 @@ def _title(text: str) -> str:
     """What is bold in the beginning, or the first clause."""
     first = re.sub(r"\s+", " ", text.split("\n\n")[0])
     bold = re.match(r"\*\*(.+?)\.?\*\*(?!\*)", first)
-    title = bold[1] if bold else re.split(r"[:;(,?]|\. ", first, maxsplit=1)[0]
+    title = bold[1] if bold else re.split(r"[:;.] ", first, maxsplit=1)[0]
     title = title.replace("\\", "").strip()
     return title if len(title) <= LONGEST_TITLE else title[:LONGEST_TITLE].rsplit(" ", 1)[0] + " …"
 
