@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test paper lint format clean
+.PHONY: demo test paper docs lint format clean
 
 demo: $(READY)  ## one parameter-free run against a grid of learning rates, on real data
 	$(BIN)/python -m experiments demo
@@ -15,6 +15,10 @@ test: $(READY) lint  ## everything that CI runs
 paper: $(READY)  ## every claim of the paper that numbers can check; rewrites paper_repro/README.md
 	@echo "== claims of the paper (ten minutes on two idle cores)"
 	$(BIN)/python -m paper_repro
+
+docs: $(READY)  ## the documentation site, in build/site
+	@echo "== documentation (links are checked; look at it with .venv/bin/python -m http.server -d build/site)"
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 lint: $(READY)
 	@echo "== lint, format and types"
@@ -30,7 +34,7 @@ $(READY): pyproject.toml constraints.txt
 	@echo "== making .venv with the versions of constraints.txt (once; some minutes)"
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade -c constraints.txt pip
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[torch,optax,bench,dev,examples]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[torch,optax,bench,dev,docs,examples]'
 	@touch $(READY)
 
 clean:

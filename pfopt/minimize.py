@@ -32,7 +32,7 @@ class Result(NamedTuple):
     distance: float  # largest displacement from the anchor in that run
     gradients: int  # oracle calls
     outcome: Outcome  # ``outcome.message`` is a sentence
-    probes: list[ProbeRecord]
+    probes: list[ProbeRecord]  # every finished one
 
 
 def minimize(

@@ -13,7 +13,7 @@ class ProbeRecord(NamedTuple):
 
     k: int  # the range under test was 2^k doublings wide
     exponent: int  # step_size = initial_step * 2**exponent
-    step_size: float
+    step_size: float  # of every gradient in it
     steps: int  # gradients
     lipschitz: float  # root mean square of the gradient norms
     distance: float  # largest displacement from the anchor
@@ -31,7 +31,7 @@ class Status(NamedTuple):
     step_size: float  # the last one taken
     lipschitz: float  # root mean square of the gradient norms of the current run
     distance: float  # largest displacement of the current run
-    message: str
+    message: str  # a sentence or two for a person
 
 
 def in_plain_units(told: Any, unit: float) -> Any:

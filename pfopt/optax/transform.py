@@ -22,18 +22,16 @@ def parameter_free_sgd(
     nesterov: bool = False,
     weight_decay: float = 0.0,
 ) -> optax.GradientTransformationExtraArgs:
-    r"""SGD that finds its step size: no learning rate to tune, one run of ``total_steps`` gradients.
+    """SGD that finds its step size: no learning rate to tune, one run of ``total_steps`` gradients.
 
     Plan "practical" spends a few per cent of the budget on short probes that bisect the largest certified step size,
     and the rest on one main run, whose step sizes follow the distance travelled and the gradients met:
 
-    .. math::
-        z_{t+1} = z_t - \eta_t v_t, \qquad \eta_t \propto \bar r_t / \sqrt{t\, m_t}, \qquad
-        y_t = z_t + \beta_t (\bar x_t - z_t)
+        z_{t+1} = z_t − η_t v_t,        η_t ∝ r̄_t/√(t m_t),        y_t = z_t + β_t (x̄_t − z_t)
 
-    with :math:`v_t` the gradient, or its average with momentum, :math:`\bar r_t` the largest displacement from the
-    anchor, and :math:`m_t` the mean of the recent :math:`\|g\|^2`. The parameters hold :math:`y_t`, where gradients are
-    taken; :math:`\bar x_t`, the average of the iterates, is returned. ``pfopt.core.main_run`` lists the whole rule.
+    with v_t the gradient, or its average with momentum, r̄_t the largest displacement from the anchor, and m_t the mean
+    of the recent ‖g‖². The parameters hold y_t, where gradients are taken; x̄_t, the average of the iterates, is
+    returned. ``pfopt.core.main_run`` lists the whole rule.
     Plan "certified" is Algorithm 1 of Carmon and Hinder as it stands.
 
     ``update(grads, state, params)`` is all it takes. Where ``value=loss`` is passed as well, one that is not finite
@@ -77,7 +75,7 @@ def parameter_free_sgd(
         'done'
 
     References:
-        Carmon and Hinder, `Making SGD Parameter-Free <https://arxiv.org/abs/2205.02160>`_, COLT 2022
+        Carmon and Hinder, [Making SGD Parameter-Free](https://arxiv.org/abs/2205.02160), COLT 2022
 
     Note:
         Displacements are measured from ``params`` as ``update`` sees them. Make it the last link of a chain: what
@@ -118,7 +116,7 @@ def parameter_free(
         >>> tx = pfopt.optax.parameter_free(optax.scale_by_adam(), total_steps=1000)
 
     References:
-        Carmon and Hinder, `Making SGD Parameter-Free <https://arxiv.org/abs/2205.02160>`_, COLT 2022
+        Carmon and Hinder, [Making SGD Parameter-Free](https://arxiv.org/abs/2205.02160), COLT 2022
     """
     return _transformation(validation.options(total_steps, plan, base=validation.base(base)))
 

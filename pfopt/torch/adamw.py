@@ -26,7 +26,7 @@ class ParameterFreeAdamW(ParameterFree):
     Raises:
         TypeError, ValueError: an argument is wrong; the message names it, what is allowed and what came.
 
-    Example:
+    Examples:
         >>> import torch, pfopt.torch
         >>> model = torch.nn.Linear(3, 1)
         >>> opt = pfopt.torch.ParameterFreeAdamW(model.parameters(), total_steps=1000, weight_decay=0.1)

@@ -11,21 +11,18 @@ from pfopt.torch.base import ParameterFreeOptimizer
 
 
 class ParameterFreeSGD(ParameterFreeOptimizer):
-    r"""SGD that finds its step size: no learning rate to tune, one run of ``total_steps`` gradients.
+    """SGD that finds its step size: no learning rate to tune, one run of ``total_steps`` gradients.
 
     Plan ``"practical"`` spends a few per cent of the budget on short probes that bisect the largest certified step size
     (Carmon & Hinder, "Making SGD Parameter-Free", COLT 2022), and the rest on one main run
 
-    .. math::
-        v_t = m v_{t-1} + (1-m) g_t, \qquad
-        z_{t+1} = z_t - \min\Big(\tfrac{c \max(r_0,\, \bar r_t)}{\sqrt{t\, m_t}},\, \eta_{\max}\Big) v_t
+        v_t = m v_{t−1} + (1 − m) g_t,        z_{t+1} = z_t − min(c max(r₀, r̄_t)/√(t m_t), η_max) v_t
 
-    with :math:`\bar r_t` the largest displacement from the anchor, :math:`m_t` the mean of the recent
-    :math:`\|g\|^2`, and :math:`\eta_{\max}` four times the step size found, or more where the run certifies more. A
-    tensor or a single coordinate moves by a step size of its own where that is larger (``scope`` of
-    ``pfopt.Practical``). Gradients are taken at :math:`y_t = z_t + \beta_t (\bar x_t - z_t)`, which the parameters
-    hold, with :math:`\beta_t = \tfrac23`, and up to 0.9 in the end; the average :math:`\bar x_t` of the iterates is
-    returned: when the budget ends the parameters hold it. Plan ``"certified"`` is the paper's Algorithm 1 as it stands.
+    with r̄_t the largest displacement from the anchor, m_t the mean of the recent ‖g‖², and η_max four times the step
+    size found, or more where the run certifies more. A tensor or a single coordinate moves by a step size of its own
+    where that is larger (``scope`` of ``pfopt.Practical``). Gradients are taken at y_t = z_t + β_t (x̄_t − z_t), which
+    the parameters hold, with β_t = 2/3, and up to 0.9 in the end; the average x̄_t of the iterates is returned: when the
+    budget ends the parameters hold it. Plan ``"certified"`` is the paper's Algorithm 1 as it stands.
 
     ``zero_grad(); loss.backward(); step()`` is all it takes. Where the loss is passed as well, ``step(loss=loss)`` or
     ``step(closure)``, one that is not finite counts as a gradient that is not, and ``history()`` has the probes' mean
@@ -75,7 +72,7 @@ class ParameterFreeSGD(ParameterFreeOptimizer):
         nothing and is not looked at. Groups and parameters may be removed from ``param_groups``. A ``GradScaler`` calls
         ``step()`` where gradients overflow, too: they count as gradients that are not finite, and are spent.
 
-    Example:
+    Examples:
         >>> import torch, pfopt.torch
         >>> model = torch.nn.Linear(3, 1)
         >>> opt = pfopt.torch.ParameterFreeSGD(model.parameters(), total_steps=1000)

@@ -59,7 +59,7 @@ class ParameterFree(ParameterFreeOptimizer):
         learning rate. ``lr`` is best left constant, but for a warm-up: where it falls in a main run whose steps decay
         anyway a warning says so, once.
 
-    Example:
+    Examples:
         >>> import torch, pfopt.torch
         >>> model = torch.nn.Linear(3, 1)
         >>> opt = pfopt.torch.ParameterFree(torch.optim.AdamW(model.parameters()), total_steps=1000)
