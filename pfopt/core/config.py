@@ -30,7 +30,7 @@ class Constants(NamedTuple):
 
 PRACTICAL = Constants()
 # A base hides some of the noise that it makes, and its displacement is known at every move.
-AROUND_BASE = PRACTICAL._replace(cap=0, head_start=0.1, measured_every=1)
+AROUND_BASE = PRACTICAL._replace(cap=0, head_start=0.1, tracking=2.0, measured_every=1)
 ALGORITHM_1 = PRACTICAL._replace(alpha=3.0, first_step=2.0**-20)  # 3 minimises the constant of Proposition 1
 PLAIN_AVERAGE_GAMMA = 3.0  # of an average that gradients are not taken near
 

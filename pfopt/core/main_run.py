@@ -10,7 +10,7 @@ y = z + β (x̄ − z):
  2 moments     S += ‖g‖²;   m += w₃(n) (‖g‖² − m);   l += w₈(n) (‖g‖² − l);   per coordinate m_i += w₃(n) (g_i² − m_i).
  3 distance    r = max(r₀, max ‖z − x₀‖).
  4 step        η = min(c r/√(n m), max(cap, min(r/√(α max(n m, 0.3 S)), cap (n−1)/N))), with c = 1.25 for the whole,
-               1 for a group or tensor.
+               2 around a base, 1 for a group or tensor.
  5 coordinate  η_i = ½ r_i/√(n k m_i) with k = max(1, 0.3 S/(n m)) and r_i² = max(d_i², 4 min(Σd², Σd² m/m_i)/size,
                r₀²/size), d = z − x₀; z moves by the largest of the whole's, the tensor's and the coordinate's step.
                Around a base, which has scaled coordinates already, there is none, a tensor's step is rounded to the
@@ -166,7 +166,7 @@ def _lagged(run: Run, step_sizes: Vector, taken: Flag) -> tuple[Run, Vector]:
 def _is_measured(constants: Constants, before: Real) -> Flag:
     """Whether the displacement is measured after the move that follows ``before`` gradients (listing, 9).
 
-    No move is longer than 1.25 r or, of a coordinate, than half of what counts as its distance, since w₃(n) ‖g‖² <= m:
+    No move is longer than c r or, of a coordinate, than half of what counts as its distance, since w₃(n) ‖g‖² <= m:
     what was finite when it was measured is finite when it is measured again.
     """
     return (before < constants.measured_first) | (before % constants.measured_every == 0)

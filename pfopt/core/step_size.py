@@ -5,8 +5,6 @@ The certificate of Carmon & Hinder, kept with equality along the run, and bounde
 
 from typing import NamedTuple
 
-import numpy as np
-
 from pfopt.core.arrays import (
     Array,
     Count,
@@ -60,7 +58,7 @@ def cap(state: State) -> Real:
 
 
 def tracking(constants: Constants, distance_sq: Vector, sum_sq: Vector) -> tuple[Vector, Vector]:
-    """r/√(n m), and that times c: 1.25 for the whole, 1 for a group or tensor (listing, 4)."""
+    """r/√(n m), and that times c, of which the whole has one and groups or tensors another (listing, 4)."""
     tracks = sqrt(distance_sq / sum_sq)
     if isinstance(tracks, float):
         return tracks, constants.tracking * tracks
@@ -76,8 +74,8 @@ def in_doublings(steps: Vector) -> Vector:
     if isinstance(steps, float):
         return steps
     xp, one = namespace(steps), whole(steps)
-    exponent = xp.round(xp.log2(positive(steps / positive(one)))).astype(np.int32)
-    return where(steps > 0, doublings(one, exponent), steps)
+    exponent = xp.round(xp.log2(positive(steps / positive(one))))
+    return where(steps > 0, one * xp.exp2(exponent), steps)
 
 
 def bound(

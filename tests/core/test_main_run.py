@@ -425,7 +425,9 @@ def test_scopes_lag_together_once_the_whole_has_a_step() -> None:
     """Of a tensor, a step of 0 is as good as any: its gradients vanish."""
     made = setting(scopes=2, start_sq=[9.0, 4.0, 1.0], based=True, head_start=1.0)
     run, first = made.take(fresh(2), [4.0, 1.0, 1.0])
-    np.testing.assert_array_equal(first.step_sizes, [1.25 * 1.5, 2.0, 1.0])
+    np.testing.assert_array_equal(
+        first.step_sizes, [2 * 1.5, 1.5, 0.75]
+    )  # 2 and 1, in doublings of the whole's
     np.testing.assert_array_equal(run.next_step_sizes, first.step_sizes)
     zeros = run._replace(next_step_sizes=np.asarray([0.5, 0.0, 0.25]))
     np.testing.assert_array_equal(made.take(zeros, [4.0, 1.0, 1.0])[1].step_sizes, [0.5, 0.0, 0.25])
@@ -448,7 +450,7 @@ def test_after_a_restart_the_step_is_its_own_again() -> None:
     assert decision.restart
     assert run.next_step_sizes == 0.0
     after, decision = made.take(run, 4.0)
-    assert decision.step_sizes == after.next_step_sizes == pytest.approx(1.25 * 0.5 / 2.0, rel=1e-15)
+    assert decision.step_sizes == after.next_step_sizes == pytest.approx(2 * 0.5 / 2.0, rel=1e-15)
     _, decision = made.take(made.move(after, decision, 0.25), 4.0)
     assert decision.step_sizes == after.next_step_sizes
 

@@ -212,7 +212,7 @@ def test_an_unknown_horizon() -> None:
 @pytest.mark.parametrize(
     ("make", "error", "sentence"),
     [
-        (lambda p: ParameterFree(p, 100), TypeError, "base must be a torch.optim.Optimizer, got list"),
+        (lambda p: ParameterFree(p, 100), TypeError, "base must be a torch.optim.Optimizer, got Parameter"),
         (
             lambda p: ParameterFree(torch.optim.LBFGS(p), 100),
             TypeError,
