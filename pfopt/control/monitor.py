@@ -21,6 +21,7 @@ class Tells(Protocol):
 
 
 STREAMS = ("training", "validation", "gradients")
+LEAST_AHEAD = 10  # a plateau would last a tenth of the run: just before the end nothing gains much
 STOPPING = (Kind.PLATEAU, Kind.OVERFITS, Kind.DIVERGES)
 
 
@@ -120,7 +121,8 @@ class Monitor:
         """Whether going on is not worth it: a plateau, of noise or not, overfitting, or divergence."""
         verdict = self.verdict
         return verdict.kind in STOPPING or (
-            verdict.kind == Kind.MOSTLY_NOISE and self._evidence(self._looked).plateau() is not None
+            verdict.kind == Kind.MOSTLY_NOISE
+            and self._evidence(self._looked, self._looked // LEAST_AHEAD).plateau() is not None
         )
 
     @property
@@ -138,7 +140,7 @@ class Monitor:
         not fall faster than in the window that bounds its fall best; the lower end is 0, as it may stop falling at any
         time, or below 0 where it may rise as far as is known. Infinite before the first look.
         """
-        return self._evidence(self._step).remaining_gain()
+        return self._evidence(self._step, least=0).remaining_gain()
 
     def state_dict(self) -> dict[str, Any]:
         """What is remembered, in numbers, lists and dictionaries; the constructor's arguments are not among it."""
@@ -195,18 +197,19 @@ class Monitor:
             return verdicts.SEARCHING
         if self._nonfinite:
             return verdicts.diverges(self._step, finite=False)
-        evidence = self._evidence(self._looked)
+        evidence = self._evidence(self._looked, self._looked // LEAST_AHEAD)
         plateau, falling = evidence.plateau(), evidence.falling()
         noise = None if falling and not plateau else evidence.noise()
         return evidence.rising() or noise or plateau or falling or evidence.undecided()
 
-    def _evidence(self, step: int) -> Evidence:
-        """What is known at the step."""
+    def _evidence(self, step: int, least: int) -> Evidence:
+        """What is known at the step, and of at least so many steps ahead."""
         left = None if self.total_steps is None else max(self.total_steps - step, 0)
+        ahead = step if left is None else max(left, least)
         return Evidence(
             streams=self._streams,
-            ahead=step if left is None else left,
-            known=left is not None,
+            ahead=ahead,
+            known=ahead == left,
             min_gain=self.min_gain,
             has_gained=self._has_gained,
             best_step=self._best[1] if self._best else step,
