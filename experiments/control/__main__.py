@@ -1,7 +1,7 @@
 """Run as ``python -m experiments.control``: writes ``results/control_*.csv`` and the tables of docs/watch.md.
 
-Parts may be named: false_alarms, power, plateaus (simulations), curves (of the suites), runs (new ones, which need the
-data of the suites).
+Parts may be named: false_alarms, power, plateaus (simulations), curves (of the suites), probes and runs (new
+ones, which need the data of the suites).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from experiments.control import curves, page, runs, simulate
+from experiments.control import curves, page, probes, runs, simulate
 from experiments.files import write_text
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
@@ -34,6 +34,7 @@ def tables(
         "power": lambda: {"power": pd.DataFrame(simulate.power(series // 4))},
         "plateaus": lambda: {"plateaus": pd.DataFrame(simulate.plateaus(series // 8))},
         "curves": of_curves,
+        "probes": lambda: {"probes": pd.DataFrame(probes.study(data_dir))},
         "runs": lambda: {"runs": pd.DataFrame(chain.from_iterable(runs.study(seeds, data_dir)))},
     }
 

@@ -111,9 +111,25 @@ def gains(table: pd.DataFrame) -> str:
             told = [f"{finite.gained.median():.3f}", f"{finite.bound.median():.3f}", f"{slack.median():.3f}"]
             lines.append([name, str(len(finite)), f"{held:.3f}", *told])
     return markdown(
-        ["looks in the", "looks", "bound held", "gained, median", "bound, median", "bound less gained, median"],
+        [
+            "looks in the",
+            "looks",
+            "bound held",
+            "gained, median",
+            "bound, median",
+            "bound less gained, median",
+        ],
         lines,
     )
+
+
+def probes(table: pd.DataFrame) -> str:
+    """Batches to accumulate."""
+    lines = [
+        [row["task"], str(row["batch_size"]), f"{row['measured']:.2g}", f"{row['of_probes']:.2g}"]
+        for row in records(table)
+    ]
+    return markdown(["network", "rows of a batch", "noise over signal at the start", "of the probes"], lines)
 
 
 FIGURES = ("stopped", "gradients saved", "over the last iterate", "over the best checkpoint", "worst")
@@ -135,5 +151,6 @@ TABLES = {
     "plateaus": plateaus,
     "curves": curves,
     "gains": gains,
+    "probes": probes,
     "runs": runs,
 }

@@ -4,6 +4,7 @@
 """
 
 from pfopt.control.monitor import Monitor as Monitor
+from pfopt.control.noise import noise_of_probes as noise_of_probes
 from pfopt.control.trend import Interval as Interval
 from pfopt.control.verdicts import Kind as Kind
 from pfopt.control.verdicts import Verdict as Verdict

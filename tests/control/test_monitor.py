@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pfopt import Status
-from pfopt.control import Kind, Monitor
+from pfopt import ProbeRecord, Status
+from pfopt.control import Kind, Monitor, noise_of_probes
 from pfopt.control.noise import likeness
 
 Curve = Callable[[int], float]
@@ -129,6 +129,23 @@ def test_gradients_with_signal() -> None:
 def test_likeness_is_signal_over_noise() -> None:
     """Gradients (3, 1) and (3, −1): a product of 8, a noise of 2."""
     assert likeness(math.sqrt(10), math.sqrt(10), 3.0) == pytest.approx(4.0)
+
+
+@pytest.mark.parametrize("times", [0.0, 1.0, 30.0])
+def test_probes_show_the_noise_of_a_walk(times: float) -> None:
+    """Of gradients with mean 1 and so much variance: 400 steps in a thousand dimensions are close to expectation."""
+    gradients = np.random.default_rng(0).standard_normal((400, 1000)) * math.sqrt(times / 1000)
+    gradients[:, 0] += 1
+    lipschitz = float(np.sqrt((gradients**2).sum(axis=1).mean()))
+    distance = 0.1 * float(np.linalg.norm(gradients.sum(axis=0)))
+    found = noise_of_probes([ProbeRecord(0, 0, 0.1, 400, lipschitz, distance, True, None)])
+    assert found == pytest.approx(times, rel=0.2, abs=1e-9)
+
+
+def test_probes_that_went_nowhere_show_no_signal() -> None:
+    assert noise_of_probes([ProbeRecord(0, 0, 0.1, 16, 1.0, 0.4, False, None)]) == math.inf
+    with pytest.raises(TypeError, match="ProbeRecords"):
+        noise_of_probes([(1, 2)])  # type: ignore[list-item]
 
 
 def test_what_comes_during_the_search_is_left_out() -> None:
