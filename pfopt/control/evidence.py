@@ -17,17 +17,11 @@ class Evidence(NamedTuple):
     ahead: int  # steps that are left, or as many as were made
     known: bool  # the former
     min_gain: float
-    has_gained: bool  # a loss fell for certain at some look
     best_step: int  # of the validation loss
-
-    def direction(self, name: str) -> int:
-        """1 where the stream rises for certain, -1 where it falls, 0 where that is open."""
-        latest = self.streams[name].latest
-        return 0 if latest is None else (1 if latest.interval.low > 0.0 else -1)
 
     def rising(self) -> Verdict | None:
         """Divergence or overfitting."""
-        training, held_out = self.direction("training"), self.direction("validation")
+        training, held_out = (self.streams[name].direction for name in ("training", "validation"))
         if training > 0 and held_out >= 0:
             return verdicts.diverges(self._since("training"), finite=True)
         if held_out > 0:
@@ -35,23 +29,28 @@ class Evidence(NamedTuple):
         return None
 
     def plateau(self) -> Verdict | None:
-        """Of the validation loss; of the training loss unless the other one still falls."""
+        """Of the validation loss; of the training loss unless the other one still falls.
+
+        A validation loss that has not fallen yet, while the training loss does, has not begun.
+        """
         for name in WATCHED:
             stream, gain = self.streams[name], self.gain(name)
+            if not stream.has_fallen and self.streams["training"].direction < 0:
+                continue
             worth = self.min_gain * self._worth(stream)
-            if gain.high < worth:
-                enough = [each for each in stream.found if -each.interval.low * self.ahead < worth]
+            if gain.high <= worth:
+                enough = [each for each in stream.found if -each.interval.low * self.ahead <= worth]
                 flat = [each for each in enough if each.interval.high >= 0.0]
                 since = round((flat or enough)[0].since)
                 return verdicts.plateau(since, name, gain, self.ahead, self.known)
-            if self.direction(name) < 0:
+            if stream.direction < 0:
                 return None
         return None
 
     def falling(self) -> Verdict | None:
         """Improvement."""
         for name in WATCHED:
-            if self.direction(name) < 0:
+            if self.streams[name].direction < 0:
                 return verdicts.improves(self._since(name), name)
         return None
 
@@ -81,7 +80,7 @@ class Evidence(NamedTuple):
         return Interval(min(-high * self.ahead, 0.0), -low * self.ahead) if self.ahead else Interval(0.0, 0.0)
 
     def _worth(self, stream: Stream) -> float:
-        return max(stream.start - stream.level, 0.0) if self.has_gained else abs(stream.level)
+        return max(stream.start - stream.level, 0.0) if stream.has_fallen else abs(stream.level)
 
     def _since(self, name: str) -> int:
         latest = self.streams[name].latest

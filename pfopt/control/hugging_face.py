@@ -40,7 +40,9 @@ class MonitorCallback(TrainerCallback, ExportableState):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Learn how long the training will be."""
+        """Learn how long the training will be, and forget another one."""
+        if state.global_step < self.monitor.step:
+            self.monitor.reset()
         self.monitor.total_steps = state.max_steps if state.max_steps > 0 else None
 
     def on_log(

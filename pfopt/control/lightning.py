@@ -11,10 +11,10 @@ from pfopt.control.monitor import Monitor, Tells
 
 
 class MonitorCallback(Callback):
-    """Shows a ``Monitor`` the losses of a fit, and ends it where the monitor would; on all processes where one would.
+    """Shows a ``Monitor`` the losses of a fit, and ends it where the monitor would.
 
-    Training losses are averaged on the device and read every ``log_every_n_steps`` batches of the Trainer, when an
-    optimizer of ``pfopt`` is asked for its status, too. The monitor is saved in checkpoints.
+    Training losses are averaged on the devices, over all processes, and read every ``log_every_n_steps`` batches of the
+    Trainer, when an optimizer of ``pfopt`` is asked for its status, too. The monitor is saved in checkpoints.
     """
 
     def __init__(
@@ -32,7 +32,9 @@ class MonitorCallback(Callback):
         self._losses: list[torch.Tensor] = []
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Learn how long the fit will be."""
+        """Learn how long the fit will be, and forget another one."""
+        if trainer.global_step < self.monitor.step:
+            self.monitor.reset()
         expected = trainer.estimated_stepping_batches
         if self.monitor.total_steps is None and 0 < expected < float("inf"):
             self.monitor.total_steps = int(expected)
@@ -45,7 +47,7 @@ class MonitorCallback(Callback):
         if isinstance(loss, torch.Tensor):
             self._losses.append(loss.detach())
         if len(self._losses) >= max(int(getattr(trainer, "log_every_n_steps", 1)), 1):
-            mean = torch.stack(self._losses).mean()
+            mean = trainer.strategy.reduce(torch.stack(self._losses).mean(), reduce_op="mean")
             self._losses = []
             statuses = [opt.status() for opt in trainer.optimizers if isinstance(opt, Tells)]
             status = statuses[0] if len(statuses) == 1 else None

@@ -21,6 +21,7 @@ class Tells(Protocol):
 
 
 STREAMS = ("training", "validation", "gradients")
+LARGEST = 1e150
 LEAST_AHEAD = 10  # a plateau would last a tenth of the run: just before the end nothing gains much
 STOPPING = (Kind.PLATEAU, Kind.OVERFITS, Kind.DIVERGES)
 
@@ -40,7 +41,7 @@ class Monitor:
                   later on, as where a learning rate decays, is not foreseen
     overfits      the slope of the validation loss is above 0, and that of the training loss is not
     diverges      the slope of the training loss is above 0, and the validation loss does not fall; or the newest
-                  loss is not finite
+                  loss is not finite, or beyond 1e150
     mostly noise  the noise of a batch's gradient is larger than its mean, and the loss does not fall for certain;
                   only where ``update`` is given ``halves``
 
@@ -55,19 +56,23 @@ class Monitor:
 
         Args:
             false_alarm: the chance of a false statement in the whole run that is put up with, in (0, 1).
-            min_gain: below this share of what the run has gained so far, or of the loss where it has certainly gained
-                nothing, what is left is not worth it; in (0, 1).
+            min_gain: below this share of what the loss has gained so far, or of the loss itself where it has not fallen
+                for certain yet, what is left is not worth it; in (0, 1).
             total_steps: at which the run ends, in the unit of ``step``; ``status`` knows it, too.
         """
         self.false_alarm = validation.share("false_alarm", false_alarm)
         self.min_gain = validation.share("min_gain", min_gain)
         self.total_steps = None if total_steps is None else validation.steps("total_steps", total_steps, 1)
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget what was seen, for another run."""
         rate = self.false_alarm / len(STREAMS)
         self._streams = {
             name: Stream(trend.center if name == "gradients" else trend.slope, rate) for name in STREAMS
         }
         self._step = self._looked = 0
-        self._searching = self._nonfinite = self._has_gained = False
+        self._searching = self._nonfinite = False
         self._best: tuple[float, int] | None = None  # validation loss and step
         self._known: Verdict | None = None  # the verdict, until something changes it
 
@@ -99,15 +104,20 @@ class Monitor:
             self.total_steps = None if status.steps_left is None else self._step + status.steps_left
         losses = [value for name, value in checked.items() if name != "gradients"]
         if losses:
-            self._nonfinite = not self._searching and not all(map(math.isfinite, losses))
-        if "validation" in checked and math.isfinite(checked["validation"]):
+            self._nonfinite = not self._searching and not all(map(_finite, losses))
+        if "validation" in checked and _finite(checked["validation"]):
             self._best = min(self._best or (math.inf, self._step), (checked["validation"], self._step))
         for name, value in checked.items():
-            if math.isfinite(value) and not self._searching:
+            if _finite(value) and not self._searching:
                 self._take(name, value)
         if before != (self._searching, self._nonfinite) or self._nonfinite:
             self._known = None
         return self.verdict
+
+    @property
+    def step(self) -> int:
+        """The last one that was seen."""
+        return self._step
 
     @property
     def verdict(self) -> Verdict:
@@ -145,7 +155,7 @@ class Monitor:
     def state_dict(self) -> dict[str, Any]:
         """What is remembered, in numbers, lists and dictionaries; the constructor's arguments are not among it."""
         streams = {name: stream.state_dict() for name, stream in self._streams.items()}
-        flags = {"searching": self._searching, "nonfinite": self._nonfinite, "has_gained": self._has_gained}
+        flags = {"searching": self._searching, "nonfinite": self._nonfinite}
         best = None if self._best is None else list(self._best)
         steps = {"step": self._step, "looked": self._looked, "total_steps": self.total_steps}
         return {**steps, "best": best, **flags, "streams": streams}
@@ -160,7 +170,6 @@ class Monitor:
             raise ValueError(f"the state must be what Monitor.state_dict() returns, got {saved!r:.80}")
         self._step, self._looked, self.total_steps = saved["step"], saved["looked"], saved["total_steps"]
         self._searching, self._nonfinite = saved["searching"], saved["nonfinite"]
-        self._has_gained = saved["has_gained"]
         self._best = None if saved["best"] is None else (saved["best"][0], saved["best"][1])
         for name, stream in self._streams.items():
             stream.load_state_dict(saved["streams"][name])
@@ -184,13 +193,8 @@ class Monitor:
         return given
 
     def _take(self, name: str, value: float) -> None:
-        stream = self._streams[name]
-        if not stream.add(self._step, value):
-            return
-        self._looked, self._known = self._step, None
-        if name != "gradients":
-            latest = stream.latest
-            self._has_gained |= latest is not None and latest.interval.high < 0.0
+        if self._streams[name].add(self._step, value):
+            self._looked, self._known = self._step, None
 
     def _judged(self) -> Verdict:
         if self._searching:
@@ -211,6 +215,10 @@ class Monitor:
             ahead=ahead,
             known=ahead == left,
             min_gain=self.min_gain,
-            has_gained=self._has_gained,
             best_step=self._best[1] if self._best else step,
         )
+
+
+def _finite(value: float) -> bool:
+    """Whether sums of such values and of their squares are finite, too; False for NaN."""
+    return abs(value) < LARGEST

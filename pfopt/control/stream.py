@@ -34,6 +34,7 @@ class Stream:
         """``test`` is ``trend.slope`` or ``trend.center``; ``rate``: of false alarms, over the whole stream."""
         self.blocks, self.test, self.rate = Blocks(), test, rate
         self.found: list[Found] = []  # at the last look, from the longest window to the shortest
+        self.has_fallen = False  # for certain, at some look
         self.start = 0.0  # the mean of the first FIRST_LOOK values
 
     def add(self, step: float, value: float) -> bool:
@@ -47,7 +48,14 @@ class Stream:
         windows = self.blocks.windows(min(WINDOWS, octave))
         level = self.rate / (octave * (octave + 1) * LOOKS_PER_OCTAVE * len(windows) * 2)
         self.found = [Found(float(steps[0]), self.test(steps, means, level)) for steps, means in windows]
+        self.has_fallen |= self.direction < 0
         return True
+
+    @property
+    def direction(self) -> int:
+        """1 where the stream rises for certain, -1 where it falls, 0 where that is open."""
+        latest = self.latest
+        return 0 if latest is None else (1 if latest.interval.low > 0.0 else -1)
 
     @property
     def latest(self) -> Found | None:
@@ -76,10 +84,11 @@ class Stream:
     def state_dict(self) -> dict[str, Any]:
         """What is remembered, in plain numbers."""
         found = [[each.since, *each.interval] for each in self.found]
-        return {"blocks": self.blocks.state_dict(), "found": found, "start": self.start}
+        own = {"found": found, "has_fallen": self.has_fallen, "start": self.start}
+        return {"blocks": self.blocks.state_dict(), **own}
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
         """The inverse of ``state_dict``."""
         self.blocks.load_state_dict(saved["blocks"])
         self.found = [Found(since, Interval(low, high)) for since, low, high in saved["found"]]
-        self.start = float(saved["start"])
+        self.has_fallen, self.start = bool(saved["has_fallen"]), float(saved["start"])

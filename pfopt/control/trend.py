@@ -3,7 +3,7 @@
     merge blocks in pairs while the upper bound r of their correlation is above 1/2 and at least 16 are there
     r <= 1/2:   the blocks are a line and noise of correlation r:  generalised least squares
     otherwise:  the noise is a random walk:                        the mean of the increments (no interval for a level)
-    estimate ± t · standard error,  t Student's quantile
+    estimate ± t · standard error,  t Student's quantile, and the rounding of float32
 
 r is the lag-1 correlation of the residuals, plus its bias in short series, plus two standard errors (Marriott & Pope,
 Biometrika 1954, with the trend's share after Kendall, ibid.). That blocks are merged until they are nearly uncorrelated
@@ -31,6 +31,7 @@ MOST_CORRELATED = 0.5  # blocks; above it, noise and trend are hard to tell apar
 STANDARD_ERRORS = (
     2.0  # of the correlation: at 1, AR(0.9) noise gives five times the false alarms that were asked for
 )
+ROUNDING = 1e-7  # of a loss in float32: a change from end to end that is smaller is none
 
 Array = NDArray[Any]
 
@@ -75,7 +76,7 @@ def _interval(steps: Array, values: Array, level: float, lines: int) -> Interval
     if bound == 1.0 and lines == 1:
         return ANYWHERE
     estimate, error, freedom = _least_squares(design, scaled, bound)
-    reach = quantile(level, freedom) * error
+    reach = quantile(level, freedom) * error + ROUNDING
     factor = unit / span if lines == 2 else unit
     return Interval((estimate - reach) * factor, (estimate + reach) * factor)
 

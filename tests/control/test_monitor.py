@@ -92,13 +92,36 @@ def test_divergence() -> None:
 
 
 @pytest.mark.parametrize("name", ["loss", "validation"])
-@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("value", [math.nan, math.inf, -1e200])
 def test_a_loss_that_is_not_finite_is_divergence_at_once(name: str, value: float) -> None:
     monitor = watch(Monitor(), range(20), falling)
     given: dict[str, Any] = {name: value}
     assert monitor.update(20, **given).kind == Kind.DIVERGES
     assert monitor.should_stop
     assert monitor.update(21, loss=2.9).kind != Kind.DIVERGES
+
+
+@pytest.mark.parametrize("value", [2.3, 0.0, -1e-30, 1e100])
+def test_a_loss_that_does_not_move_is_a_plateau(value: float) -> None:
+    """What rounding makes of it is neither progress nor divergence."""
+    monitor = watch(Monitor(), range(400), lambda _: value, noise=0.0)
+    assert monitor.verdict.kind == Kind.PLATEAU
+    assert all(
+        found.interval.low <= 0.0 <= found.interval.high for found in monitor._streams["training"].found
+    )
+
+
+def test_a_validation_loss_that_has_not_begun_is_no_plateau() -> None:
+    """An accuracy at chance, say, while the training loss falls already."""
+    assert watch(Monitor(), range(200), falling, lambda _: 0.9, noise=0.0).verdict.kind == Kind.IMPROVES
+    assert watch(Monitor(), range(200), lambda _: 2.0, lambda _: 0.9, noise=0.0).verdict.kind == Kind.PLATEAU
+
+
+def test_another_run_begins_anew() -> None:
+    monitor = watch(Monitor(total_steps=600), range(300), falling)
+    assert monitor.step == 299
+    monitor.reset()
+    assert monitor.state_dict() == Monitor(total_steps=600).state_dict()
 
 
 def halves(signal: float, step: int) -> tuple[float, float, float]:

