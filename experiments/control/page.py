@@ -104,8 +104,7 @@ def gains(table: pd.DataFrame) -> str:
         ("third", 0.5, 0.75),
         ("last", 0.75, 1),
     ):
-        part = table[(table.done > low) & (table.done <= high)]
-        finite = part[np.isfinite(part.bound)]
+        finite = pd.DataFrame(table[(table.done > low) & (table.done <= high) & np.isfinite(table.bound)])
         if len(finite):
             held, slack = float((finite.gained <= finite.bound).mean()), finite.bound - finite.gained
             told = [f"{finite.gained.median():.3f}", f"{finite.bound.median():.3f}", f"{slack.median():.3f}"]
