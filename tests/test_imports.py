@@ -32,8 +32,9 @@ def test_pfopt_loads_numpy_alone() -> None:
     assert loaded("import pfopt, pfopt.reference") - before == {"numpy", "pfopt"}
 
 
-def test_testing_loads_no_framework() -> None:
-    assert loaded("import pfopt.testing") - loaded("pass") == {"numpy", "pfopt"}
+@pytest.mark.parametrize("module", ["pfopt.testing", "pfopt.control"])
+def test_what_needs_no_framework_loads_none(module: str) -> None:
+    assert loaded(f"import {module}") - loaded("pass") == {"numpy", "pfopt"}
 
 
 @pytest.mark.parametrize(
