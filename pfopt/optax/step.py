@@ -78,10 +78,10 @@ def _plain_sums(state: ParameterFreeState, gradient: Gradient) -> jax.Array:
 
     Bases square gradients too: XLA would do so once, and keep the squares in memory for both.
     """
-    dtype = state.anchor_sq.dtype
+    dtype, gradients = state.anchor_sq.dtype, gradient.gradients
     if state.metric is None:
-        return leaves.dots([(gradient.gradients, gradient.gradients)], dtype)[0]
-    return leaves.table([[jnp.sum(jnp.abs(leaf), dtype=dtype) for leaf in gradient.gradients]], dtype)[0]
+        return leaves.dots([(gradients, gradients)], dtype)[0]
+    return leaves.table([[jnp.sum(jnp.abs(leaf), dtype=dtype) for leaf in gradients]], dtype)[0]
 
 
 def _measure(
@@ -92,7 +92,7 @@ def _measure(
     gradients, directions = gradient.gradients, gradient.directions
     inner = ahead = None
     if state.metric is None:
-        decayed = directions is not gradients
+        decayed = gradient.made is not gradient.came
         grad_sq = by_scope(leaves.dots([(directions, directions)], dtype)[0] if decayed else plain)
     else:
         back = optax.tree.sub(state.anchor, gradient.points)

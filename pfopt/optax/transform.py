@@ -8,9 +8,9 @@ import optax
 from pfopt.core.records import Phase
 from pfopt.optax import leaves, rounding, step, validation
 from pfopt.optax import state as states
+from pfopt.optax.gradient import Gradient, find_unit
 from pfopt.optax.leaves import Leaves
 from pfopt.optax.state import Options, ParameterFreeState, Turn, when
-from pfopt.optax.step import Gradient
 from pfopt.options import PlanLike
 
 
@@ -133,7 +133,7 @@ def _transformation(options: Options) -> optax.GradientTransformationExtraArgs:
     ) -> tuple[Any, Any]:
         if params is None:
             raise ValueError(validation.PARAMS_MISSING)
-        gradient = _gradient(options, state, params, updates, {"value": value, **extra_args})
+        state, gradient = _gradient(options, state, params, updates, {"value": value, **extra_args})
         turn = step.take_gradient(options, states.flatten(state), gradient)
         done = state.controller.phase == Phase.DONE
         moves, iterates = rounding.updates(gradient.params, gradient.points, turn.moves, done)
@@ -147,8 +147,8 @@ def _transformation(options: Options) -> optax.GradientTransformationExtraArgs:
 
 def _gradient(
     options: Options, state: ParameterFreeState, params: Any, grads: Any, extra_args: dict[str, Any]
-) -> Gradient:
-    """What came, and what the base makes of it, as lists of leaves."""
+) -> tuple[ParameterFreeState, Gradient]:
+    """What came, and what the base makes of it, as lists of leaves; the state with the unit of the run."""
     param_leaves, structure = jax.tree.flatten(params)
 
     def as_leaves(tree: Any) -> Leaves:
@@ -172,7 +172,10 @@ def _gradient(
         return when(taken, advance, (grads, state.base, params))[1] if base is not None else None
 
     loss = validation.loss(extra_args["value"], state.anchor_sq.dtype)
-    return Gradient(param_leaves, points, gradients, directions, next_base, loss)
+    state, unit = find_unit(options.config, state, gradients)
+    return state, Gradient(
+        param_leaves, points, gradients, directions, unit, next_base, loss, based=base is not None
+    )
 
 
 def _next_base(base: optax.GradientTransformationExtraArgs, params: Any, turn: Turn) -> Any:
