@@ -22,25 +22,12 @@ class Gradient(NamedTuple):
 
     params: list[Any]  # as the caller holds them
     points: Leaves  # where they are
-    came: Leaves  # gradients, not in the unit of the run
-    made: Leaves  # directions likewise: what the base made of them; without one these, or these with weight decay
-    unit: jax.Array  # shape=(), real; of the gradients, not zero
+    gradients: Leaves  # in the unit of the run; around a base, as they came
+    directions: Leaves  # what the base made of the gradients; without one these, or these with weight decay
+    unit: jax.Array  # shape=(), real, not zero; of this gradient
     # the base's state after it, by whether it is taken; None without one
     next_base: Callable[[jax.Array], Any]
     loss: jax.Array | None
-    based: bool  # whether a base made the directions, which have no unit then
-
-    # in their unit; multiplied where they are used, since what crosses a branch is written to memory
-    @property
-    def gradients(self) -> Leaves:
-        return self._in_unit(self.came)
-
-    @property
-    def directions(self) -> Leaves:
-        return self.made if self.based else self._in_unit(self.made)
-
-    def _in_unit(self, vector: Leaves) -> Leaves:
-        return [self.unit.astype(leaf.dtype) * leaf for leaf in vector]
 
 
 class Norms(NamedTuple):
@@ -64,7 +51,7 @@ class Step(NamedTuple):
 def find_unit(
     config: Config, state: ParameterFreeState, gradients: Leaves
 ) -> tuple[ParameterFreeState, jax.Array]:
-    """The state with the unit of the run, which the first gradient fixes, and the unit of this gradient.
+    """The state with the unit of the run, which the first gradient fixes, and that of this gradient.
 
     That is infinite where a first gradient, that of a bad batch maybe, cannot be squared: it is not taken.
     """
@@ -83,6 +70,11 @@ def find_unit(
 
     unit, of_this = when(state.unit == 0, find, (state.unit, state.unit))
     return state._replace(unit=unit), of_this
+
+
+def scaled(unit: jax.Array, vector: Leaves) -> Leaves:
+    """A vector times the unit."""
+    return [unit.astype(leaf.dtype) * leaf for leaf in vector]
 
 
 def record(
