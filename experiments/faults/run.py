@@ -9,12 +9,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.random import Generator
 
-from experiments.faults import numbers, optax_run, structures
+from experiments.faults import numbers, optax_run, processes, structures
 from experiments.faults.methods import METHODS, Method
 from experiments.faults.problems import PROBLEMS
-from experiments.faults.training import Training
 
-KINDS: dict[str, Callable[[Method, str, Generator], Training]] = {
+KINDS: dict[str, Callable[[Method, str, Generator], Any]] = {
     "gradients": numbers.gradients,
     "losses": numbers.losses,
     "parameters": numbers.parameters,
@@ -26,7 +25,10 @@ KINDS: dict[str, Callable[[Method, str, Generator], Training]] = {
     "frozen": structures.frozen,
     "written": structures.written,
     "groups": structures.groups,
+    "ranks": processes.ranks,
+    "signalled": processes.signalled,
 }
+IN_PROCESSES, PROCESSES_EVERY = ("ranks", "signalled"), 15  # scenarios: each takes half a minute
 SPARSE_EVERY = 6  # scenarios; the other problems take turns
 OPTAX = "optax parameter_free_sgd"
 
@@ -54,7 +56,7 @@ def jobs(kinds: list[str], methods: list[str], runs: int, seed: int) -> Iterator
     """All of them; a method sits out what it says that it does not do, and optax what torch alone has."""
     for kind in kinds:
         for method in methods:
-            for number in range(runs):
+            for number in range(0, runs, PROCESSES_EVERY if kind in IN_PROCESSES else 1):
                 job = Job(kind, method, number, seed)
                 sparse = PROBLEMS[problem_of(job)].sparse
                 if method == OPTAX:

@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 
-from pfopt.core.arrays import Array, Count, Real, namespace, where
+from pfopt.core.arrays import Array, Count, Flag, Real, namespace, where
 
 QUARTER = 4  # squares need half of the exponents, and gradients of a run become smaller by as much again
 MARGIN = 16  # doublings that a first gradient is below what can be squared: sums are over many, and larger ones explode
@@ -34,6 +34,6 @@ def exponent(largest: Real, dtype: Array) -> Count:
     return where(bring > most - 2, most - 2, bring)
 
 
-def overflows(largest: float, dtype: Array) -> bool:
+def overflows(largest: Real, dtype: Array) -> Flag:
     """Whether the square of the largest |g_i| of a gradient is no number; arguments as of ``exponent``."""
     return largest > math.sqrt(np.finfo(dtype).max)

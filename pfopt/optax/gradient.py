@@ -1,17 +1,20 @@
-"""One gradient as records, and what the core is told of its move."""
+"""One gradient as records, its unit, and what the core is told of its move."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 
-from pfopt.core import preconditioned
+from pfopt.core import preconditioned, scale
 from pfopt.core import step as core_step
+from pfopt.core.config import Config
 from pfopt.core.main_run import Decision
+from pfopt.core.records import Phase
 from pfopt.core.step import Measured, Moved
 from pfopt.optax import leaves
 from pfopt.optax.leaves import Leaves
-from pfopt.optax.state import Options, ParameterFreeState
+from pfopt.optax.state import Options, ParameterFreeState, when
 
 
 class Gradient(NamedTuple):
@@ -19,8 +22,9 @@ class Gradient(NamedTuple):
 
     params: list[Any]  # as the caller holds them
     points: Leaves  # where they are
-    gradients: Leaves
+    gradients: Leaves  # in the unit of the run; around a base, as they came
     directions: Leaves  # what the base made of the gradients; without one these, or these with weight decay
+    unit: jax.Array  # shape=(), real, not zero; of this gradient
     # the base's state after it, by whether it is taken; None without one
     next_base: Callable[[jax.Array], Any]
     loss: jax.Array | None
@@ -42,6 +46,35 @@ class Step(NamedTuple):
     norms: Norms
     decision: Decision
     starts: jax.Array  # shape=(), bool; this gradient is the first one from the anchor
+
+
+def find_unit(
+    config: Config, state: ParameterFreeState, gradients: Leaves
+) -> tuple[ParameterFreeState, jax.Array]:
+    """The state with the unit of the run, which the first gradient fixes, and that of this gradient.
+
+    That is infinite where a first gradient, that of a bad batch maybe, cannot be squared: it is not taken.
+    """
+    dtype, zero = state.unit.dtype, jnp.zeros_like(state.unit)
+    squared = jnp.float64 if all(leaf.dtype == jnp.float64 for leaf in gradients) else jnp.float32
+    begins = (state.probes == 0) & (state.run.step == 0) & (state.controller.phase == Phase.SEARCH)
+
+    def find(_: Any) -> tuple[jax.Array, jax.Array]:
+        norms = [jnp.max(jnp.abs(leaf), initial=0.0).astype(dtype) for leaf in gradients]
+        largest = jnp.max(leaves.table([norms], dtype), initial=0.0)
+        # a probe of plan "certified" would end at a gradient that is left out
+        waits = (not config.certified) & begins & scale.overflows(largest, squared)
+        found = jnp.ldexp(jnp.ones_like(zero), scale.exponent(largest, squared))
+        known = (largest > 0) & jnp.isfinite(largest) & ~waits
+        return jnp.where(known, found, 0), jnp.where(known, found, jnp.where(waits, jnp.inf, 1))
+
+    unit, of_this = when(state.unit == 0, find, (state.unit, state.unit))
+    return state._replace(unit=unit), of_this
+
+
+def scaled(unit: jax.Array, vector: Leaves) -> Leaves:
+    """A vector times the unit."""
+    return [unit.astype(leaf.dtype) * leaf for leaf in vector]
 
 
 def record(

@@ -12,7 +12,7 @@ from pfopt.core.records import Phase, Slot
 from pfopt.core.run import estimates
 from pfopt.optax import leaves, validation
 from pfopt.optax.state import ParameterFreeState, is_traced
-from pfopt.status import Status, message
+from pfopt.status import Status, in_plain_units, message
 
 
 def eval_params(state: Any, params: Any) -> Any:
@@ -92,13 +92,14 @@ def _deployed(state: ParameterFreeState, params: Any) -> Any:
 
 
 def _status(state: ParameterFreeState) -> Status:
-    records = state.controller, state.run, state.total_steps, state.idle, state.probes, state.step_size
-    controller, run, total_steps, idle, probes, step_size = map(on_host, records)
+    records = state.controller, state.run, state.total_steps, state.idle, state.probes
+    controller, run, total_steps, idle, probes = map(on_host, records)
+    step_size, unit = map(on_host, (state.step_size, state.unit))
     done = controller.phase == Phase.DONE
     lipschitz, distance = estimates(run)
     stages = (total_steps or FIRST_STAGE) * (2**controller.budget_doublings - 1)
     step = stages + controller.spent + (0 if done else run.step)
-    return Status(
+    told = Status(
         phase=Phase(controller.phase).label,
         probe=probes,
         step=step,
@@ -108,3 +109,4 @@ def _status(state: ParameterFreeState) -> Status:
         distance=distance,
         message=message(controller, run),
     )
+    return told if state.metric is not None else in_plain_units(told, unit or 1.0)

@@ -43,6 +43,7 @@ class ParameterFreeState(NamedTuple):
     controller: State  # shape=() or (1 + leaves,); int32, bool or real
     run: Run  # likewise
     metric: Metric | None  # likewise; None without a base
+    unit: jax.Array  # shape=(), real; what gradients are multiplied by, see ``core.scale``; 0 until the first one
     anchor_sq: jax.Array  # shape=(), real; ‖x_0‖²
     step_size: jax.Array  # shape=(), real; the last one taken
     probes: jax.Array  # shape=(), int32; finished
@@ -89,6 +90,7 @@ def init(options: Options, params: Any) -> ParameterFreeState:
         controller=_as_arrays(controller.init(config, scopes, jnp), dtype),
         run=_as_arrays(runs.begin(scopes, jnp, dtype=dtype), dtype),
         metric=_as_arrays(preconditioned.begin(scopes, jnp, dtype=dtype), dtype) if options.base else None,
+        unit=number(any(config.betas), dtype),  # 1: a bound that the caller gave is in the gradients' own
         anchor_sq=number(0, dtype),
         step_size=number(0, dtype),
         probes=number(),

@@ -20,7 +20,7 @@ from pfopt.core.step import Measured, Moved
 from pfopt.core.step_size import CoordinateRule
 from pfopt.core.update import Block
 from pfopt.optax import leaves, main_run, rounding, transition
-from pfopt.optax.gradient import Gradient, Norms, Step, record
+from pfopt.optax.gradient import Gradient, Norms, Step, record, scaled
 from pfopt.optax.leaves import Leaves
 from pfopt.optax.state import Options, ParameterFreeState, Turn, when
 
@@ -78,10 +78,10 @@ def _plain_sums(state: ParameterFreeState, gradient: Gradient) -> jax.Array:
 
     Bases square gradients too: XLA would do so once, and keep the squares in memory for both.
     """
-    dtype = state.anchor_sq.dtype
+    dtype, gradients = state.anchor_sq.dtype, gradient.gradients
     if state.metric is None:
-        return leaves.dots([(gradient.gradients, gradient.gradients)], dtype)[0]
-    return leaves.table([[jnp.sum(jnp.abs(leaf), dtype=dtype) for leaf in gradient.gradients]], dtype)[0]
+        return leaves.dots([(gradients, gradients)], dtype)[0]
+    return leaves.table([[jnp.sum(jnp.abs(leaf), dtype=dtype) for leaf in gradients]], dtype)[0]
 
 
 def _measure(
@@ -89,17 +89,12 @@ def _measure(
 ) -> tuple[ParameterFreeState, Norms]:
     """Norms of the gradient or, around a base, what stands for them in the metric of its directions."""
     dtype, by_scope = state.anchor_sq.dtype, partial(leaves.by_scope, by_leaf=options.by_leaf)
-    gradients, directions = gradient.gradients, gradient.directions
-    inner = ahead = None
+    directions, inner, ahead = gradient.directions, None, None
     if state.metric is None:
-        decayed = directions is not gradients
+        decayed = directions is not gradient.gradients
         grad_sq = by_scope(leaves.dots([(directions, directions)], dtype)[0] if decayed else plain)
     else:
-        back = optax.tree.sub(state.anchor, gradient.points)
-        if state.grad_sum:  # the certificate is that of x_0 − η Σ d
-            back = optax.tree.scale(core_step.probe_step_size(state.controller), state.grad_sum)
-        pairs = [(directions, directions), (gradients, directions), (gradients, back)]
-        direction_sq, inner, ahead = leaves.dots(pairs, dtype)
+        direction_sq, inner, ahead = _products(state, gradient)
         ahead = jnp.where(starts, 0, ahead)
         metric, grad_sq = preconditioned.measure(
             state.metric, by_scope(inner), by_scope(direction_sq), starts
@@ -109,6 +104,17 @@ def _measure(
     grad_sq = jnp.where(jnp.isfinite(whole), grad_sq, jnp.nan)  # whatever a base made of it
     measured = Measured(grad_sq, gradient.loss, whole != 0, state.anchor_sq)
     return state, Norms(measured, (plain == 0) & (whole != 0), inner, ahead)
+
+
+def _products(state: ParameterFreeState, gradient: Gradient) -> jax.Array:
+    """Of every leaf ‖d‖², ⟨g, d⟩ and ⟨g, x_0 − x⟩, with g in the unit of the run; shape=(3, leaves)."""
+    gradients, directions, unit = gradient.gradients, gradient.directions, gradient.unit
+    back = optax.tree.sub(state.anchor, gradient.points)
+    if state.grad_sum:  # the certificate is that of x_0 − η Σ d
+        back = optax.tree.scale(core_step.probe_step_size(state.controller), state.grad_sum)
+    # on the other factor once: a product that two sums take would be written to memory
+    pairs = [(directions, directions), (scaled(unit, gradients), directions), (gradients, scaled(unit, back))]
+    return leaves.dots(pairs, state.anchor_sq.dtype)
 
 
 def _decide(

@@ -1,5 +1,6 @@
 """The transformations: trees come in and go out, and ``step.take_gradient`` does what lies between."""
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -8,9 +9,9 @@ import optax
 from pfopt.core.records import Phase
 from pfopt.optax import leaves, rounding, step, validation
 from pfopt.optax import state as states
+from pfopt.optax.gradient import Gradient, find_unit, scaled
 from pfopt.optax.leaves import Leaves
 from pfopt.optax.state import Options, ParameterFreeState, Turn, when
-from pfopt.optax.step import Gradient
 from pfopt.options import PlanLike
 
 
@@ -131,7 +132,7 @@ def _transformation(options: Options) -> optax.GradientTransformationExtraArgs:
     ) -> tuple[Any, Any]:
         if params is None:
             raise ValueError(validation.PARAMS_MISSING)
-        gradient = _gradient(options, state, params, updates, {"value": value, **extra_args})
+        state, gradient = _gradient(options, state, params, updates, {"value": value, **extra_args})
         turn = step.take_gradient(options, states.flatten(state), gradient)
         done = state.controller.phase == Phase.DONE
         moves, iterates = rounding.updates(gradient.params, gradient.points, turn.moves, done)
@@ -145,20 +146,24 @@ def _transformation(options: Options) -> optax.GradientTransformationExtraArgs:
 
 def _gradient(
     options: Options, state: ParameterFreeState, params: Any, grads: Any, extra_args: dict[str, Any]
-) -> Gradient:
-    """What came, and what the base makes of it, as lists of leaves."""
+) -> tuple[ParameterFreeState, Gradient]:
+    """What came, and what the base makes of it, as lists of leaves; the state with the unit of the run."""
     param_leaves, structure = jax.tree.flatten(params)
 
     def as_leaves(tree: Any) -> Leaves:
         return list(map(leaves.as_real, structure.flatten_up_to(tree), param_leaves))
 
     points, gradients = rounding.points(param_leaves, jax.tree.leaves(state.iterate)), as_leaves(grads)
-    directions, base = gradients, options.base
+    state, unit = find_unit(options.config, state, gradients)
+    base = options.base
+    if base is None:
+        gradients = when(unit != 1, partial(scaled, unit), gradients)
+    directions = gradients
     given = {name: value for name, value in extra_args.items() if name != "value" or value is not None}
     if base is not None:
         directions = as_leaves(base.update(grads, state.base, params, **given)[0])
     elif not states.is_zero(options.weight_decay):
-        directions = optax.tree.add_scale(gradients, options.weight_decay, points)
+        directions = optax.tree.add_scale(gradients, unit * options.weight_decay, points)
         directions = optax.tree.cast_like(directions, points)
 
     def advance(held: tuple[Any, Any, Any]) -> tuple[Any, Any, Any]:
@@ -170,7 +175,7 @@ def _gradient(
         return when(taken, advance, (grads, state.base, params))[1] if base is not None else None
 
     loss = validation.loss(extra_args["value"], state.anchor_sq.dtype)
-    return Gradient(param_leaves, points, gradients, directions, next_base, loss)
+    return state, Gradient(param_leaves, points, gradients, directions, unit, next_base, loss)
 
 
 def _next_base(base: optax.GradientTransformationExtraArgs, params: Any, turn: Turn) -> Any:

@@ -22,6 +22,7 @@ class Advice:
 
     def __init__(self) -> None:
         self._judged = False  # the learning rates
+        self._wrote = False  # that what was written is undone
         self._highest: float | None = 0.0  # learning rate in the main run; None once a fall was told
 
     def on_rates(self, name: str, groups: list[dict[str, Any]], memory: Memory, *, decays: bool) -> None:
@@ -37,6 +38,16 @@ class Advice:
                     f"{name}: lr falls in the main run, whose own steps decay already, so that it slows down too "
                     "early; keep lr constant: a schedule needs no more than a warm-up",
                 )
+
+    def on_write(self, name: str) -> None:
+        """Say it where the end of a probe is going to undo what others have written."""
+        if not self._wrote:
+            self._wrote = True
+            _warn(
+                f"{name}: parameters were written to while the search runs, and where a probe ends they go back to "
+                "where it began, so that this is undone; write before the first step, or once status().phase is no "
+                'longer "search" (a clamp or a projection after every step needs neither)',
+            )
 
     def _on_far_rates(self, name: str, groups: list[dict[str, Any]]) -> None:
         names = ("lr", "initial_lr", "max_lr")  # a warm-up legitimately begins low

@@ -18,7 +18,7 @@ from pfopt import options
 from pfopt.core.records import Phase
 from pfopt.options import PlanLike
 from pfopt.status import ProbeRecord, Status
-from pfopt.torch import advice, amp, checkpoint, horizon, report, transition, validation
+from pfopt.torch import advice, amp, checkpoint, horizon, report, transition, validation, written
 from pfopt.torch import state as memories
 from pfopt.torch.advice import Advice
 from pfopt.torch.buffers import Buffers
@@ -154,7 +154,10 @@ class ParameterFreeOptimizer(Optimizer):
         work = self._work(memory, buffers, amp.unscale(self, params))
         memory.still = work.still
         work.find_unit()
+        if memory.phase == Phase.SEARCH and written.adopted(work.bundles, memory.controller.run):
+            self._advice.on_write(type(self).__name__)
         self._take(work, value)
+        written.note(work.bundles, searches=memory.phase == Phase.SEARCH)
         report.show_rates(self.param_groups, memory)
         return loss
 

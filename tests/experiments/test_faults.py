@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch.optim import SGD
 
-from experiments.faults import structures
+from experiments.faults import processes, structures
 from experiments.faults.__main__ import counts, main
 from experiments.faults.methods import METHODS, Method
 from experiments.faults.problems import PROBLEMS, STEPS
-from experiments.faults.run import KINDS, Job, run
+from experiments.faults.run import IN_PROCESSES, KINDS, Job, run
 from experiments.faults.training import Training
 
 
@@ -29,7 +29,7 @@ def test_campaign(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "faults, 8 runs" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("kind", list(KINDS))
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in IN_PROCESSES])
 def test_every_kind_says_what_it_did(kind: str) -> None:
     row = run(Job(kind, "AdamW(1e-3)", 1, 0))
     assert row["faults"] >= 1
@@ -77,3 +77,16 @@ def test_steps_beyond_float32_raise_nothing() -> None:
     row = run(Job("scales", "ParameterFreeSGD", 7, 0))
     assert row["detail"] == "times 1e-30"
     assert row["lost"] == ""
+
+
+def test_ranks_that_part_are_lost() -> None:
+    left = {"params": [torch.zeros(2)], "status": ["main", 3, "a sentence"]}
+    assert processes._same([left, {**left, "status": ["main", 3, "another one"]}])
+    assert not processes._same([left, {**left, "params": [torch.ones(2)]}])
+    assert not processes._same([left, {**left, "status": ["main", 4, "a sentence"]}])
+
+
+def test_runs_that_a_signal_kills() -> None:
+    row = run(Job("signalled", "AdamW(1e-3)", 0, 0))
+    assert row["lost"] == ""
+    assert "SIGKILL" in row["detail"]

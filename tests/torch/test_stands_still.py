@@ -204,3 +204,47 @@ def test_a_weight_that_is_not_finite_does_not_stay(value: float) -> None:
         (weight - 0.3).square().sum().backward()
         opt.step()
     assert (weight - 0.3).abs().max() < 0.01
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_what_is_written_at_a_probes_begin_moves_the_anchor(name: str, dtype: torch.dtype) -> None:
+    """Weights that are loaded after a few steps, say; both layers, in one bundle and in two."""
+    first, second, loss = problem(dtype)
+    opt, probes = MAKES[name]([*first.parameters(), *second.parameters()], STEPS), 0
+    for step in range(60):
+        if len(opt.history()) == 1 and not probes:
+            probes = 1
+            first.weight.data.fill_(0.25)
+            first.bias.data[0] = float("nan")
+        take(opt, loss, step)
+    anchor = opt.state[first.weight]["anchor"]
+    assert len(opt.history()) > 1
+    assert torch.equal(anchor, torch.full_like(anchor, 0.25))
+    assert all(state["anchor"].isfinite().all() for state in opt.state.values())
+
+
+def test_what_is_written_in_a_probe_is_undone_with_a_sentence() -> None:
+    first, second, loss = problem()
+    opt, start = ParameterFreeSGD([*first.parameters(), *second.parameters()], STEPS), held(first)
+    for step in range(5):
+        take(opt, loss, step)
+    first.weight.data.zero_()
+    with pytest.warns(UserWarning, match="written to while the search runs"):
+        take(opt, loss, 5)
+    for step in range(6, 20):
+        first.weight.data.clamp_(-1, 1)
+        take(opt, loss, step)
+    opt.eval()
+    assert same(first, start)
+
+
+@pytest.mark.parametrize("name", ["sgd", "tensor"])
+def test_an_infinite_weight_at_which_gradients_are_finite_does_not_stay(name: str) -> None:
+    first, second, loss = problem()
+    opt = MAKES[name]([*first.parameters(), *second.parameters()], STEPS)
+    for step in range(STEPS):
+        if step == 200:
+            first.weight.data[0, 0] = float("inf")
+        take(opt, loss, step)
+        assert step < 201 or all(torch.isfinite(param).all() for param in held(first))
