@@ -12,16 +12,16 @@ from typing import Any
 import torch
 from rich.console import Console
 
+from experiments.cli import ArgumentError, add_commands
+from experiments.common.names import check_names
+from experiments.common.parallel import BackendError
 from experiments.demo import DemoOptions, run_demo
-from experiments.downloads import complete, is_complete
 from experiments.methods.registry import METHODS
-from experiments.names import check_names
-from experiments.parallel import BackendError
-from experiments.ratios import DEFAULT_METHODS as RATIO_METHODS
-from experiments.ratios import RatioJob, measure_ratios, print_ratios
-from experiments.suite_commands import ArgumentError, add_commands
+from experiments.studies.ratios import DEFAULT_METHODS as RATIO_METHODS
+from experiments.studies.ratios import RatioJob, measure_ratios, print_ratios
 from experiments.tasks.convex import CONVEX
 from experiments.tasks.data import MissingDataError, data_folder, has_shared_data
+from experiments.tasks.download import complete, is_complete
 from experiments.tasks.registry import DEMO_NAMES, NAMES, task_files
 
 MIN_BUDGET = 400  # of a convex task; the network gets a quarter

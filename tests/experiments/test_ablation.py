@@ -8,12 +8,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from experiments.ablation import runs
-from experiments.ablation.__main__ import main
-from experiments.ablation.runs import Job, run
-from experiments.ablation.switches import applied, switches
-from experiments.ablation.table import figures, summary
-from experiments.dense import ALL
+from experiments.studies.ablation import runs
+from experiments.studies.ablation.runs import Job, run
+from experiments.studies.ablation.study import main
+from experiments.studies.ablation.switches import applied, switches
+from experiments.studies.ablation.table import figures, summary
+from experiments.tasks.exact import ALL
 from pfopt import options
 from pfopt.core.config import AROUND_BASE, PRACTICAL
 

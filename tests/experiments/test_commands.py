@@ -12,10 +12,12 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from experiments import __main__, demo, downloads, ratios
+from experiments import __main__, demo
 from experiments.__main__ import main
-from experiments.gaps import gap, geometric_mean
-from experiments.parallel import run_parallel
+from experiments.common.parallel import run_parallel
+from experiments.common.suboptimality import gap, geometric_mean
+from experiments.studies import ratios
+from experiments.tasks import download as downloads
 from experiments.tasks.registry import DEMO_NAMES
 
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from experiments.contracts import main
+from experiments.studies.contracts import main
 
 
 def test_page(tmp_path: Path) -> None:

@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch.optim import SGD
 
-from experiments.faults import structures
-from experiments.faults.__main__ import counts, main
-from experiments.faults.methods import METHODS, Method
-from experiments.faults.problems import PROBLEMS, STEPS
-from experiments.faults.run import KINDS, Job, run
-from experiments.faults.training import Training
+from experiments.studies.faults import structures
+from experiments.studies.faults.methods import METHODS, Method
+from experiments.studies.faults.problems import PROBLEMS, STEPS
+from experiments.studies.faults.run import KINDS, Job, run
+from experiments.studies.faults.study import counts, main
+from experiments.studies.faults.training import Training
 
 
 def test_campaign(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiments import hindsight
+from experiments.studies import hindsight
 
 FIGURES = {0: [1.0, 2.0, 9.0], 1: [4.0, 1.0, 9.0], 2: [2.0, 1.0, 9.0]}  # by seed, of three learning rates
 

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiments.never_worse.__main__ import main
-from experiments.never_worse.problems import FAMILIES
-from experiments.never_worse.run import METHODS, Job, run
+from experiments.studies.never_worse.problems import FAMILIES
+from experiments.studies.never_worse.run import METHODS, Job, run
+from experiments.studies.never_worse.study import main
 
 
 @pytest.mark.parametrize("family", [name for name in FAMILIES if name not in ("constant", "steps")])

@@ -15,10 +15,10 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from experiments import files
-from experiments.runner import Record, comparable
-from experiments.store import Store
-from experiments.suite_run import Execution, run_suite
+from experiments.common import atomic_files as files
+from experiments.engine.execute import Record, comparable
+from experiments.engine.run_suite import Execution, run_suite
+from experiments.engine.store import Store
 from tests.experiments.suites import ROOT, tiny_suite
 
 

@@ -12,15 +12,15 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from experiments import runner
 from experiments.__main__ import main
+from experiments.engine import execute as runner
+from experiments.engine.execute import execute
+from experiments.engine.planner import can_run, plan
+from experiments.engine.run_suite import Execution, failures, run_suite
+from experiments.engine.spec import RunSpec
+from experiments.engine.store import Store
+from experiments.engine.suite import LaneGrid, load_suite, parse_suite, suite_names
 from experiments.methods.registry import METHODS, Method
-from experiments.plan import can_run, plan
-from experiments.runner import execute
-from experiments.spec import RunSpec
-from experiments.store import Store
-from experiments.suite import LaneGrid, load_suite, parse_suite, suite_names
-from experiments.suite_run import Execution, failures, run_suite
 from experiments.tasks.functions import LOGITS
 from experiments.tasks.registry import JAX
 from tests.experiments.suites import tiny_suite

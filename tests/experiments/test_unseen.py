@@ -10,13 +10,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from experiments.held_out_problems import cases, vision
+from experiments.held_out_problems import run as runs
+from experiments.held_out_problems.registry import CASES, PROBLEMS, make_problem
+from experiments.held_out_problems.run import Job, jobs, run
+from experiments.held_out_problems.table import conclusions, summary
+from experiments.studies.unseen import main
 from experiments.tasks.data import has_shared_data
-from experiments.unseen import cases, vision
-from experiments.unseen import run as runs
-from experiments.unseen.__main__ import main
-from experiments.unseen.registry import CASES, PROBLEMS, make_problem
-from experiments.unseen.run import Job, jobs, run
-from experiments.unseen.table import conclusions, summary
 
 NAMES = [name for name in PROBLEMS if name not in CASES or has_shared_data()]  # which most cases read
 

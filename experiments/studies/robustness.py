@@ -1,0 +1,121 @@
+"""Does a run ever end worse than it began? Gradient scales × batch sizes × budgets, on every task.
+
+Writes ``experiments/results/robustness.csv``, one row per run. Small
+convex tasks run with exact gradients as well, and for a million steps, in optax's compiled loop.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Iterator
+from itertools import product
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+import torch
+from rich.console import Console
+from rich.progress import track
+from torch import Tensor
+
+from experiments.common.atomic_files import write_text
+from experiments.common.parallel import run_parallel
+from experiments.methods.optax_run import run_optax_parameter_free
+from experiments.tasks.exact import ALL, drawn
+from experiments.tasks.objective import ConvexTask
+from experiments.tasks.registry import NAMES, available, make_task
+from experiments.tasks.sparse import SparseRows
+from experiments.tasks.task import Setting, Task
+from pfopt.torch import ParameterFreeSGD
+
+SCALES = (1e-6, 1.0, 1e6)  # of the objective
+BATCHES = (1, 16, 256, ALL)
+BUDGETS = (100, 1000)
+LONG = 10**6  # gradients, in batches of 16 and at scale 1 only
+LARGEST = 1e5  # rows in all: more of a large set takes minutes and shows nothing new
+SMALL = 2e4  # numbers of the data of a convex task that runs for long
+OUTPUT = Path(__file__).resolve().parents[1] / "results" / "robustness.csv"
+
+
+class Job(NamedTuple):
+    """One run."""
+
+    task: str
+    scale: float
+    batch_size: int
+    budget: int
+    seed: int
+    data_dir: str | None
+
+
+def run(job: Job) -> dict[str, object]:
+    """Train once; the values are those of the objective before it is scaled."""
+    task = make_task(job.task, job.data_dir)
+    start, _ = task.problem(job.seed).score()
+    end = _end_of_long(task, job) if job.budget == LONG else _end(task, job)
+    row = {**job._asdict(), "start": start, "end": end}
+    row.pop("data_dir")
+    return {**row, "worse": not math.isfinite(end) or end > start}
+
+
+def _end(task: Task, job: Job) -> float:
+    """The objective at the returned point; NaN where a parameter is not finite."""
+    problem = task.problem(job.seed)
+    optimizer = ParameterFreeSGD(problem.parameters(), job.budget, buffers=problem.buffers())
+    for rows in drawn(task, job.batch_size).batches(job.seed, job.budget, job.batch_size):
+        optimizer.zero_grad()
+        (job.scale * problem(rows)).backward()
+        optimizer.step()
+    finite = all(bool(torch.isfinite(p).all()) for p in problem.parameters())
+    return problem.score()[0] if finite else math.nan
+
+
+def _end_of_long(task: Task, job: Job) -> float:
+    setting = Setting(job.budget, job.batch_size)
+    return run_optax_parameter_free(task, job.seed, setting, num_records=1).value
+
+
+def _data(task: Task) -> Tensor:
+    """The features, shape (rows, columns), of a dense convex task; none of others."""
+    if isinstance(task, ConvexTask) and not isinstance(task.features, SparseRows):
+        return task.features
+    return torch.empty(0, 0)
+
+
+def jobs(names: list[str], seeds: list[int], data_dir: str | None) -> Iterator[Job]:
+    """Every combination that a small machine affords."""
+    for name in names:
+        data = _data(make_task(name, data_dir))
+        for scale, batch, budget, seed in product(SCALES, BATCHES, BUDGETS, seeds):
+            rows = batch or len(data)
+            if 0 < rows * budget <= LARGEST:
+                yield Job(name, scale, batch, budget, seed, data_dir)
+        if 0 < data.numel() <= SMALL:
+            yield from (Job(name, 1.0, 16, LONG, seed, data_dir) for seed in seeds)
+
+
+def main() -> None:
+    """Run them all and say how many ended worse than they began."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--tasks", nargs="+", metavar="TASK")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--data-dir")
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--output", type=Path, default=OUTPUT)
+    args = parser.parse_args()
+    console = Console()
+    names = args.tasks or available(NAMES, args.data_dir)
+    planned = list(jobs(names, args.seeds, args.data_dir))
+    finished = run_parallel(run, planned, args.processes)
+    table = pd.DataFrame(track(finished, total=len(planned), console=console))
+    table = table.sort_values(["task", "scale", "batch_size", "budget", "seed"])
+    write_text(args.output, table.to_csv(index=False))
+    worse = table[table.worse]
+    console.print(f"{len(worse)} of {len(table)} runs ended worse than they began")
+    if len(worse):
+        console.print(worse.to_string(index=False), markup=False)
+
+
+if __name__ == "__main__":
+    main()
