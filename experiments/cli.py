@@ -1,181 +1,120 @@
-"""The commands of the suite: run, status, report, list."""
+"""One command: ``python -m experiments list | run | status | report | demo | study NAME | studies``."""
 
 from __future__ import annotations
 
-import argparse
-import os
-import tarfile
-from collections import Counter
+import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated, Any
 
+import torch
+import typer
 from rich.console import Console
-from rich.table import Table
+from typer.core import TyperGroup
 
-from experiments.common.parallel import BACKENDS
-from experiments.engine.execute import run_id
+from experiments import suite_commands
+from experiments.common.options import DataDir, Processes, each_of, interruptible, refuse_unknown
+from experiments.demo import DemoOptions, run_demo
 from experiments.engine.planner import plan
-from experiments.engine.run_suite import Execution, describe, failures, planned, run_suite
-from experiments.engine.store import ARCHIVE, Store
-from experiments.engine.suite import Suite, load_suite, suite_names
+from experiments.engine.suite import load_suite, suite_names
 from experiments.methods.registry import METHODS
-from experiments.tasks.download import complete
-from experiments.tasks.registry import NAMES, SCALES, task_files
+from experiments.studies.study import ROOT, load_study, study_names
+from experiments.tasks.data import MissingDataError
+from experiments.tasks.download import with_data
+from experiments.tasks.registry import DEMO_NAMES, NAMES
 
-RESULTS = Path("suite-results")
-
-
-class ArgumentError(ValueError):
-    """A value on the command line that is not allowed."""
-
-
-def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the suite's commands to the parser of ``python -m experiments``."""
-    run = commands.add_parser("run", help="run what is missing of a suite, then write its report")
-    run.set_defaults(run=_run)
-    run.add_argument(
-        "--jobs", type=int, default=os.cpu_count() or 1, help="processes, one thread each; 1: wall times"
-    )
-    run.add_argument(
-        "--backend", choices=BACKENDS, default="loky", help="where the processes are (default: here)"
-    )
-    run.add_argument("--address", help="of a running Dask or Ray cluster (default: a local one is started)")
-    run.add_argument(
-        "--retry-failed", action="store_true", help="run again what raised, diverged or took too long"
-    )
-    run.add_argument(
-        "--reuse", type=Path, metavar="FOLDER", help="a published report whose records need not be run again"
-    )
-    run.add_argument("--no-mlflow", action="store_true", help="do not log to MLflow")
-    status = commands.add_parser("status", help="how much of a suite has been run, and what failed")
-    status.set_defaults(run=_status)
-    report = commands.add_parser("report", help="write the page and the tables from what has been run")
-    report.set_defaults(run=_report)
-    report.add_argument(
-        "--publish", type=Path, metavar="FOLDER", help="write page, tables, pictures and records there"
-    )
-    listing = commands.add_parser("list", help="every suite, task and method; or the runs of one suite")
-    listing.set_defaults(run=_list)
-    listing.add_argument("suite", nargs="?", help="a suite, to see its runs")
-    for command in (run, status, report):
-        command.add_argument("suite", help=f"one of {', '.join(suite_names())}")
-        command.add_argument("--seeds", nargs="+", type=int, metavar="SEED", help="instead of the suite's")
-        command.add_argument(
-            "--only", nargs="+", default=[], metavar="NAME", help="these tasks and methods only"
-        )
-        command.add_argument("--scale", choices=SCALES, help="model sizes (default: the suite's)")
-        command.add_argument("--data-dir", help="shared data folder (default: PFOPT_DATA, ../shared/data)")
-        command.add_argument(
-            "--output", type=Path, default=RESULTS, help=f"records and report (default: {RESULTS})"
-        )
+PLAIN: dict[str, Any] = {"add_completion": False, "rich_markup_mode": None, "pretty_exceptions_enable": False}
+DEMO_RESULTS = Path("demo-results")
 
 
-def _suite(args: argparse.Namespace) -> tuple[Suite, Store]:
-    """The suite, or the part of it that is asked for, and where its records are."""
+class Studies(TyperGroup):
+    """The studies as commands; each is imported when it is asked for."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Every name."""
+        return list(study_names())
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The command of a study."""
+        refuse_unknown([cmd_name], study_names(), "study")
+        study, command = load_study(cmd_name), typer.Typer(**PLAIN)
+        command.command(study.name, help=_with_lists(study.description))(study.run)
+        return typer.main.get_command(command)
+
+
+def _with_lists(text: str) -> str:
+    """The text, with the mark that keeps typer from filling the lines of a paragraph that is indented."""
+    return "\n\n".join(f"\b\n{part}" if part.startswith(" ") else part for part in text.split("\n\n"))
+
+
+app = typer.Typer(
+    help="One run without a learning rate against a grid of runs with one.", no_args_is_help=True, **PLAIN
+)
+for command in (suite_commands.run, suite_commands.status, suite_commands.report):
+    app.command()(command)
+app.add_typer(
+    typer.Typer(cls=Studies, help="Answer one question.", no_args_is_help=True, **PLAIN), name="study"
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command, and exit."""
+    torch.set_num_threads(1)
     try:
-        suite = load_suite(args.suite).narrowed(args.only, args.seeds, args.scale)
-    except ValueError as error:
-        raise ArgumentError(str(error)) from None
-    return suite, Store(args.output / args.suite)
+        app(arguments, prog_name="python -m experiments")
+    except MissingDataError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
 
 
-def _run(args: argparse.Namespace, console: Console) -> int:
-    if args.jobs < 1:
-        raise ArgumentError(f"--jobs must be at least 1, got {args.jobs}")
-    suite, store = _suite(args)
-    try:
-        complete((file for task in suite.tasks for file in task_files(task)), args.data_dir, console)
-    except ValueError as error:
-        raise ArgumentError(str(error)) from None
-    if args.reuse is not None:
-        try:
-            count = store.unpack(args.reuse / ARCHIVE)
-        except (OSError, tarfile.TarError) as error:
-            raise ArgumentError(f"--reuse: {args.reuse / ARCHIVE} cannot be read: {error}") from None
-        console.print(f"{count} records taken from {args.reuse}", highlight=False)
-    execution = Execution(args.jobs, args.backend, args.address, args.data_dir, args.retry_failed)
-    try:
-        rows = run_suite(suite, store, execution, console)
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(
-            f"What was finished is in {store.folder}; the same command goes on."
-        ) from None
-    _write_report(suite, store, console)
-    if not args.no_mlflow:
-        _log(suite, store, args, console)
-    bad = failures(rows)
-    if bad:
-        console.print(
-            f"{len(bad)} of {len(rows)} runs failed; they are listed in the report.", highlight=False
-        )
-    return 1 if bad else 0
-
-
-def _status(args: argparse.Namespace, console: Console) -> int:
-    suite, store = _suite(args)
-    specs = planned(suite, store)
-    table = Table(title=f"suite {suite.name}: runs done / planned so far", box=None)
-    table.add_column("method")
-    table.add_column("done", justify="right")
-    total, done = Counter(spec.method for spec in specs), Counter[str]()
-    done.update(spec.method for spec in specs if store.has(run_id(spec)))
-    for method, count in total.items():
-        table.add_row(method, f"{done[method]}/{count}")
-    table.add_section()
-    table.add_row("all", f"{done.total()}/{total.total()}")
-    console.print(table)
-    for row in failures(store.rows(map(run_id, specs))):
-        console.print(describe(row), markup=False, highlight=False)
-    return 0
-
-
-def _report(args: argparse.Namespace, console: Console) -> int:
-    suite, store = _suite(args)
-    if not any(store.has(run_id(spec)) for spec in planned(suite, store)):
-        raise ArgumentError(
-            f"nothing of suite {suite.name} has been run; python -m experiments run {suite.name}"
-        )
-    _write_report(suite, store, console)
-    if args.publish:
-        from experiments.report.page import publish
-
-        publish(suite, store, args.publish)
-        console.print(f"published: {args.publish}")
-    return 0
-
-
-def _list(args: argparse.Namespace, console: Console) -> int:
-    if args.suite:
-        args.only, args.seeds, args.scale, args.output = [], None, None, RESULTS
-        suite, _ = _suite(args)
-        for spec in plan(suite, lambda spec: None):
-            console.print(
-                f"{spec.task}  {spec.method}  seed {spec.seed}  budget {spec.budget}  {spec.kwargs_json}"
-            )
-        return 0
+@app.command("list")
+def list_(
+    suite: Annotated[str | None, typer.Argument(help="its runs, instead of everything")] = None,
+) -> None:
+    """Every suite, task, method and study; or the runs of one suite."""
+    console = Console()
+    if suite:
+        refuse_unknown([suite], suite_names(), "suite")
+        for spec in plan(load_suite(suite), lambda spec: None):
+            line = f"{spec.task}  {spec.method}  seed {spec.seed}  budget {spec.budget}  {spec.kwargs_json}"
+            console.print(line, markup=False)
+        return
     for name in suite_names():
-        suite = load_suite(name)
-        console.print(f"[bold]suite {name}[/]: {suite.purpose} {len(suite.tasks)} tasks, seeds {suite.seeds}")
+        loaded = load_suite(name)
+        console.print(
+            f"[bold]suite {name}[/]: {loaded.purpose} {len(loaded.tasks)} tasks, seeds {loaded.seeds}"
+        )
     console.print(f"[bold]tasks[/]: {', '.join(NAMES)}")
     for name, method in METHODS.items():
-        console.print(
-            f"[bold]method {name}[/]: {method.label} ({method.role}, {method.framework})", highlight=False
-        )
-    return 0
+        line = f"[bold]method {name}[/]: {method.label} ({method.role}, {method.framework})"
+        console.print(line, highlight=False)
+    console.print(f"[bold]studies[/]: {', '.join(study_names())}")
 
 
-def _write_report(suite: Suite, store: Store, console: Console) -> None:
-    from experiments.report.page import write_report  # pictures and templates only where they are wanted
+@app.command()
+def studies() -> None:
+    """Every study: its question, and the files that hold the answer."""
+    console = Console()
+    for study in map(load_study, study_names()):
+        files = ", ".join(str(path.relative_to(ROOT)) for path in study.results)
+        console.print(f"[bold]{study.name}[/]: {study.question} {files}", highlight=False, soft_wrap=True)
 
-    for path in write_report(suite, store):
-        console.print(f"written: {path}", highlight=False)
 
-
-def _log(suite: Suite, store: Store, args: argparse.Namespace, console: Console) -> None:
-    """Log to MLflow where it is installed."""
-    from experiments.report.mlflow_log import is_installed, log_suite
-
-    if not is_installed():
-        console.print("MLflow is not installed; nothing is logged to it.")
-        return
-    count, address = log_suite(suite, store, args.data_dir)
-    console.print(f"MLflow: {count} runs logged; mlflow ui --backend-store-uri {address}", highlight=False)
+@app.command()
+def demo(
+    tasks: Annotated[list[str] | None, typer.Option(metavar="TASK", callback=each_of(NAMES, "task"))] = None,
+    budget: Annotated[
+        int, typer.Option(min=400, help="gradients of one run on a convex task; the network gets a quarter")
+    ] = 8000,
+    seed: Annotated[int, typer.Option(min=0, help="data order and initial network")] = 0,
+    output: Annotated[
+        Path, typer.Option(metavar="FOLDER", file_okay=False, help="for table and picture")
+    ] = DEMO_RESULTS,
+    data_dir: DataDir = None,
+    processes: Processes = 2,
+) -> None:
+    """One parameter-free run against a grid of learning rates and DoG."""
+    console = Console()
+    names = with_data(tasks, DEMO_NAMES, data_dir, console)
+    with interruptible(console):
+        run_demo(DemoOptions(names, budget, seed, output, data_dir, processes), console)

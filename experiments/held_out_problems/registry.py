@@ -1,4 +1,7 @@
-"""All problems by name, in two sets: of the first, item 27 of experiments/NOTES.md has seen how it went."""
+"""Every problem by name, one row each: 54 in two parts, and the cases.
+
+Of the first part, item 27 of experiments/NOTES.md has seen how it went.
+"""
 
 from __future__ import annotations
 
@@ -90,7 +93,8 @@ CASES: dict[str, Entry] = {  # runs that were lost before item 31
     "rare_words_noise": (3000, cases.rare_words_noise),
     "clipped_decoder": (500, cases.clipped_decoder),
 }
-PROBLEMS = FIRST | SECOND | CASES
+SETS = {"problems": FIRST | SECOND, "cases": CASES}  # of study ``unseen``
+PROBLEMS = SETS["problems"] | SETS["cases"]
 
 
 def make_problem(name: str, seed: int) -> Problem:

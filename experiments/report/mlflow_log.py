@@ -6,7 +6,6 @@ import json
 import logging
 import math
 from functools import cache
-from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -28,11 +27,6 @@ if TYPE_CHECKING:
 
 STATUS = {"done": "FINISHED", "diverged": "FAILED", "timeout": "KILLED", "error": "FAILED"}
 REPORT = ("report.html", "report.md", "runs.csv", "profiles.png", "sensitivity.png", "curves.png")
-
-
-def is_installed() -> bool:
-    """Whether MLflow can be imported."""
-    return find_spec("mlflow") is not None
 
 
 def log_suite(suite: Suite, store: Store, data_dir: str | None = None) -> tuple[int, str]:

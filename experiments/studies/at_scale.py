@@ -1,28 +1,25 @@
-"""Does it hold at a size that nothing was tuned on? One network of suite ``large``, against a few learning rates.
+"""One network of suite ``large`` against a few learning rates, on a machine with a GPU.
 
-For a machine with a GPU; writes ``experiments/results/at_scale.csv``, one row
-per run, the device's name included. The suite itself has whole grids and every peer, and takes far longer.
+One row per run, the device's name included. The suite itself has whole grids and every peer, and takes far longer.
 """
 
 from __future__ import annotations
 
-import argparse
 from functools import partial
-from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
-import pandas as pd
+import typer
 from rich.console import Console
 
-from experiments.common.atomic_files import write_text
-from experiments.common.parallel import run_parallel
+from experiments.common.options import DataDir, Output, Processes, one_of
 from experiments.engine.execute import device_name
 from experiments.methods.registry import METHODS
+from experiments.studies.study import RESULTS, Study, measure, write_table
 from experiments.tasks.registry import DEEP, make_task, suite_setting
 
 RATES = {"adamw": [2.0**k for k in range(-12, -7)], "sgd": [2.0**k for k in range(-3, 2)]}
 OURS = ("pfopt", "pfopt-adamw")
-OUTPUT = Path(__file__).resolve().parents[1] / "results" / "at_scale.csv"
+OUTPUT = RESULTS / "at_scale.csv"
 
 
 class Job(NamedTuple):
@@ -43,24 +40,23 @@ def run(job: Job, data_dir: str | None = None) -> dict[str, object]:
     return {**job._asdict(), "value": found.value, "test": found.test, "device": device_name("large")}
 
 
-def main() -> None:
+def answer(
+    task: Annotated[str, typer.Option(callback=one_of(DEEP, "network"))] = "shakespeare-decoder",
+    budget: Annotated[int, typer.Option(min=1, help="gradients of a run")] = 1000,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    data_dir: DataDir = None,
+    processes: Processes = 4,
+    output: Output = OUTPUT,
+) -> None:
     """Print every run, the best first."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--task", default="shakespeare-decoder", choices=list(DEEP))
-    parser.add_argument("--budget", type=int, default=1000)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--data-dir")
-    parser.add_argument("--processes", type=int, default=4)
-    parser.add_argument("--output", type=Path, default=OUTPUT)
-    args = parser.parse_args()
     planned = [(name, None) for name in OURS]
     planned += [(name, rate) for name, rates in RATES.items() for rate in rates]
-    jobs = [Job(args.task, name, rate, args.seed, args.budget) for name, rate in planned]
-    rows = list(run_parallel(partial(run, data_dir=args.data_dir), jobs, args.processes))
-    table = pd.DataFrame(rows).sort_values("value", ignore_index=True)
-    write_text(args.output, table.to_csv(index=False))
-    Console().print(table.to_string(index=False))
+    jobs = [Job(task, name, rate, seed, budget) for name, rate in planned]
+    console = Console()
+    table = measure(partial(run, data_dir=data_dir), jobs, processes, console)
+    table = table.sort_values("value", ignore_index=True)
+    write_table(table, output)
+    console.print(table.to_string(index=False))
 
 
-if __name__ == "__main__":
-    main()
+STUDY = Study("at_scale", "Does it hold at a size that nothing was tuned on?", answer, (OUTPUT,))

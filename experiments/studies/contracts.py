@@ -1,20 +1,19 @@
-"""Which optimizer keeps which part of the contract? ``pfopt.testing``'s checks on ours and on the peers.
+"""``pfopt.testing``'s checks on ours and on the peers, every optimizer at its defaults, as a user gets it.
 
-Writes the tables to ``docs/contracts.md`` (six minutes on one core). Every
-optimizer is at its defaults, as a user gets it; one with a budget is given that of the checks.
+One with a budget is given that of the checks. Takes six minutes on one core.
 """
 
 from __future__ import annotations
 
-import argparse
 import inspect
 from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import optax
 import torch
+import typer
 from dadaptation import DAdaptAdam, DAdaptSGD
 from dog import DoG, LDoG
 from prodigyopt import Prodigy
@@ -24,13 +23,15 @@ from schedulefree import AdamWScheduleFree, SGDScheduleFree
 import pfopt.optax
 import pfopt.torch
 from experiments.common.atomic_files import write_text
+from experiments.common.options import each_of
 from experiments.common.parallel import compile_quickly
+from experiments.studies.study import ROOT, Study
 from pfopt import testing
 from pfopt.testing import STEPS, Finding
 from pfopt.testing import optax as for_optax
 from pfopt.testing import torch as for_torch
 
-OUTPUT = Path(__file__).resolve().parents[2] / "docs" / "contracts.md"
+OUTPUT = ROOT / "docs" / "contracts.md"
 WORDS = {testing.PASSED: "yes", testing.FAILED: "**no**", testing.DOES_NOT_APPLY: "n/a"}
 
 TORCH: dict[str, Callable[[Any], Any]] = {
@@ -58,6 +59,7 @@ OPTAX: dict[str, Callable[[], Any]] = {
     "schedule_free_adamw": lambda: optax.contrib.schedule_free_adamw(),
 }
 PACKAGES = ("torch", "optax", "jax", "prodigyopt", "dog-optimizer", "schedulefree", "dadaptation")
+TORCH_NAMES, OPTAX_NAMES = list(TORCH), list(OPTAX)
 
 
 def page(torch_found: dict[str, list[Finding]], optax_found: dict[str, list[Finding]]) -> str:
@@ -105,14 +107,16 @@ def table(found: dict[str, list[Finding]]) -> list[str]:
     return [f"| {' | '.join(row)} |" for row in rows]
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def answer(
+    of_torch: Annotated[
+        list[str], typer.Option("--torch", metavar="NAME", callback=each_of(TORCH, "optimizer"))
+    ] = TORCH_NAMES,
+    of_optax: Annotated[
+        list[str], typer.Option("--optax", metavar="NAME", callback=each_of(OPTAX, "transformation"))
+    ] = OPTAX_NAMES,
+    output: Annotated[Path, typer.Option(help="where to write the page")] = OUTPUT,
+) -> None:
     """Run the checks on everybody and write the page."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--torch", nargs="*", choices=list(TORCH), default=list(TORCH), metavar="NAME")
-    parser.add_argument("--optax", nargs="*", choices=list(OPTAX), default=list(OPTAX), metavar="NAME")
-    parser.add_argument("--output", type=Path, default=OUTPUT)
-    args = parser.parse_args(arguments)
-    torch.set_num_threads(1)
     compile_quickly()
     console = Console()
 
@@ -121,11 +125,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         console.print(f"{name}: {len(failed)} not kept {', '.join(failed)}", markup=False)
         return findings
 
-    torch_found = {name: told(name, testing.check_optimizer(TORCH[name])) for name in args.torch}
-    optax_found = {name: told(name, testing.check_transformation(OPTAX[name])) for name in args.optax}
-    write_text(args.output, page(torch_found, optax_found))
-    console.print(f"Written: {args.output}", markup=False)
+    torch_found = {name: told(name, testing.check_optimizer(TORCH[name])) for name in of_torch}
+    optax_found = {name: told(name, testing.check_transformation(OPTAX[name])) for name in of_optax}
+    write_text(output, page(torch_found, optax_found))
+    console.print(f"Written: {output}", markup=False)
 
 
-if __name__ == "__main__":
-    main()
+STUDY = Study("contracts", "Which optimizer keeps which part of the contract?", answer, (OUTPUT,))

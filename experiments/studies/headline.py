@@ -1,13 +1,11 @@
-"""The README's table: five ways to train, by what they reach on data that was held out, in training, and by their cost.
+"""The README's table, from ``runs.csv`` of the published suites, written between its markers.
 
-Reads ``runs.csv`` of the published suites and writes the table between the
-markers of README.md. A grid's rate is the one of least training loss on the task and seed at hand.
+A grid's rate is the one of least training loss on the task and seed at hand.
 """
 
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -17,10 +15,10 @@ from experiments.common.frames import concat, groups, records, where
 from experiments.common.suboptimality import gap
 from experiments.engine.suite import ADAMW, GRID_A, load_suite
 from experiments.studies.hindsight import published
+from experiments.studies.study import RESULTS, ROOT, Study
 
-ROOT = Path(__file__).resolve().parents[2]
+README = ROOT / "README.md"
 BEGIN, END = "<!-- headline: python -m experiments study headline -->\n", "<!-- end of headline -->"
-RESULTS = ROOT / "experiments" / "results"
 GRID_A_OPTIONS = {"schedule": "linear", "momentum": 0.9}  # of the networks
 METHODS = {  # of a suite's records; what the row is called; runs that one use of it costs
     "pfopt": ("`ParameterFreeSGD`", "1"),
@@ -83,14 +81,17 @@ def table() -> str:
     return "\n".join(lines) + "\n"
 
 
-def main() -> None:
+def answer() -> None:
     """Write the table into the README."""
-    path = ROOT / "README.md"
-    before, _, rest = path.read_text().partition(BEGIN)
+    before, _, rest = README.read_text().partition(BEGIN)
     _, _, after = rest.partition(END)
-    write_text(path, f"{before}{BEGIN}{table()}{END}{after}")
+    write_text(README, f"{before}{BEGIN}{table()}{END}{after}")
     print(table())
 
 
-if __name__ == "__main__":
-    main()
+STUDY = Study(
+    "headline",
+    "What do five ways to train reach on data that was held out and in training, and what do they cost?",
+    answer,
+    (README,),
+)

@@ -1,29 +1,32 @@
-"""How much of a grid is hindsight? What its choice is worth on a seed that it was not chosen on.
+"""What a grid's choice is worth on a seed that it was not chosen on, by the published records of a suite.
 
-Reads the published records of ``experiments/results/SUITE``, whatever
-code made them. The best lane of a grid is the least of many noisy figures. Here the lane of a seed is the one that is
-best on the other seeds of the task, by the geometric mean, of those that ran on all seeds: what somebody gets who knows
-the task, the schedule, the average and the learning rate, but not the order of the data.
+They are those of ``experiments/results/SUITE``, whatever code made them. The best lane of a grid is the least of many
+noisy figures. Here the lane of a seed is the one that is best on the other seeds of the task, by the geometric mean, of
+those that ran on all seeds: what somebody gets who knows the task, the schedule, the average and the learning rate, but
+not the order of the data.
 """
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Annotated
 
 import numpy as np
 import pandas as pd
+import typer
 from rich.console import Console
 
 from experiments.common.frames import concat, groups, records, where
+from experiments.common.options import one_of
 from experiments.common.suboptimality import gap
 from experiments.engine.store import ARCHIVE, Store
 from experiments.engine.suite import GRID_A, GRID_B, Suite, load_suite
 from experiments.report.results import SGD, grid_figures, grid_lanes, practitioner
 from experiments.report.statistics import compare
+from experiments.studies.study import RESULTS, Study
 
-RESULTS = Path(__file__).resolve().parents[1] / "results"
+PUBLISHED = ("quick", "convex", "deep")
 OURS = "pfopt"
 A_ELSEWHERE, B_ELSEWHERE = f"{GRID_A} elsewhere", f"{GRID_B} elsewhere"  # chosen on the other seeds
 LANE = ["schedule", "momentum", "output", "learning_rate"]
@@ -78,11 +81,9 @@ def published(suite: Suite) -> pd.DataFrame:
     return concat([ours, grid_figures(suite, lanes), figures_elsewhere(suite, lanes)])
 
 
-def main() -> None:
+def answer(suite: Annotated[str, typer.Argument(callback=one_of(PUBLISHED, "published suite"))]) -> None:
     """Print geometric means of ratios with intervals, then by task."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("suite", choices=["quick", "convex", "deep"])
-    figures = published(load_suite(parser.parse_args().suite))
+    figures = published(load_suite(suite))
     console, by_task = Console(), {}
     for column, against in PAIRS:
         found = compare(figures, column, against)
@@ -95,5 +96,4 @@ def main() -> None:
     console.print(table, markup=False, soft_wrap=True)
 
 
-if __name__ == "__main__":
-    main()
+STUDY = Study("hindsight", "How much of a grid is hindsight?", answer)

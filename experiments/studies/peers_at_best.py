@@ -1,34 +1,30 @@
-"""What would the peers give with another schedule and another average than their packages' own?
+"""Every peer with every schedule, its last iterate and every polynomial average.
 
-Every peer runs with every schedule, and keeps the last iterate
-and every polynomial average. Prints the figure of ours over that of the peer's best combination, which is chosen in
-hindsight over all tasks, and writes ``experiments/results/peers_at_best_SUITE.csv``. What ours reached is read from
-``experiments/results/SUITE``. Schedule-Free is its own schedule and average, and stays as it is. Mechanic and MoMo are
-those of optax, on the tasks that are written for jax.
+Prints the figure of ours over that of the peer's best combination, which is chosen in hindsight over all tasks. What
+ours reached is read from ``experiments/results/SUITE``. Schedule-Free is its own schedule and average, and stays as it
+is. Mechanic and MoMo are those of optax, on the tasks that are written for jax.
 """
 
 from __future__ import annotations
 
-import argparse
 import math
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pandas as pd
+import typer
 from dog import LDoG
 from rich.console import Console
-from rich.progress import track
 from torch import Tensor
 
-from experiments.common.atomic_files import write_text
 from experiments.common.frames import groups, records, where
-from experiments.common.parallel import run_parallel
+from experiments.common.options import FIRST_SEED, DataDir, Processes, Seeds, one_of
 from experiments.common.suboptimality import gap
 from experiments.methods.dog import DoGTrainer
 from experiments.methods.lane import LaneTrainer
@@ -38,10 +34,11 @@ from experiments.methods.run import run_torch
 from experiments.methods.schedules import GAMMAS, SCHEDULES, factors
 from experiments.methods.trainer import Trainer
 from experiments.report.statistics import bootstrap
+from experiments.studies.study import RESULTS, Study, measure, write_table
 from experiments.tasks.registry import DEEP, make_task, suite_setting
 from experiments.tasks.task import Problem, Setting
 
-RESULTS = Path(__file__).resolve().parents[1] / "results"
+OUTPUTS = {suite: RESULTS / f"peers_at_best_{suite}.csv" for suite in ("convex", "deep")}
 PEERS: dict[str, Callable[[Problem, Setting], Trainer]] = {
     "dog": DoGTrainer,
     "ldog": partial(DoGTrainer, kind=LDoG),
@@ -49,8 +46,6 @@ PEERS: dict[str, Callable[[Problem, Setting], Trainer]] = {
     "dadapt-adam": dadapt_adam,
     "prodigy": prodigy,
 }
-
-
 OPTAX: dict[str, Callable[[optax.Schedule, float], optax.GradientTransformation]] = {
     "mechanic": lambda schedule, momentum: optax.contrib.mechanize(optax.sgd(schedule, momentum or None)),
     "momo": lambda schedule, momentum: optax.contrib.momo(schedule),
@@ -110,17 +105,16 @@ def best(table: pd.DataFrame) -> tuple[str, str]:
     return schedule, output
 
 
-def main() -> None:
+def answer(
+    suite: Annotated[str, typer.Argument(callback=one_of(OUTPUTS, "suite"))],
+    seeds: Seeds = FIRST_SEED,
+    data_dir: DataDir = None,
+    processes: Processes = 2,
+    output: Annotated[Path | None, typer.Option(help="where to write the table")] = None,
+) -> None:
     """Print a line per peer."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("suite", choices=["convex", "deep"])
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
-    parser.add_argument("--data-dir")
-    parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--output", type=Path)
-    args = parser.parse_args()
-    runs = pd.read_csv(RESULTS / args.suite / "runs.csv")
-    ours = where(runs, method="pfopt", seed=args.seeds)
+    runs = pd.read_csv(RESULTS / suite / "runs.csv")
+    ours = where(runs, method="pfopt", seed=seeds)
     in_jax = set(where(runs, method="optax-momo").task)
     jobs = [
         Job(row["task"], row["seed"], row["budget"], row["minimum"], peer, schedule)
@@ -131,11 +125,9 @@ def main() -> None:
         for schedule in SCHEDULES
     ]
     console = Console()
-    finished = run_parallel(partial(run, data_dir=args.data_dir), jobs, args.processes)
-    table = pd.DataFrame([row for rows in track(finished, total=len(jobs), console=console) for row in rows])
+    table = measure(partial(run, data_dir=data_dir), jobs, processes, console)
     table = table.sort_values(["peer", "schedule", "output", "task", "seed"])
-    output = args.output or RESULTS / f"peers_at_best_{args.suite}.csv"
-    write_text(output, table.to_csv(index=False))
+    write_table(table, output or OUTPUTS[suite])
     reached = {(row["task"], row["seed"]): gap(row["value"], row["minimum"]) for row in records(ours)}
     pairs = zip(table.task, table.seed, strict=True)
     table = table.assign(ratio=[reached[pair] for pair in pairs] / table.gap)
@@ -148,5 +140,9 @@ def main() -> None:
         console.print(f"ours / {peer}, {schedule}, {kept}: {mean:.3f} [{low:.3f}, {high:.3f}]", markup=False)
 
 
-if __name__ == "__main__":
-    main()
+STUDY = Study(
+    "peers_at_best",
+    "What would the peers give with another schedule and another average than their packages' own?",
+    answer,
+    tuple(OUTPUTS.values()),
+)

@@ -1,42 +1,41 @@
-"""Suboptimality of one run without a learning rate, divided by that of the best of a grid.
+"""Every convex task: suboptimality of one run, divided by that of the best of grid A and of every method asked for.
 
-Grid results are kept on disk (``.cache/`` in the repository) under a key that holds the source code of tasks
-and grid, so that a method under development can be measured again without them.
+Runs are kept in ``.cache/ratios`` of the repository under the ids of the suites, which hold the source code: a method
+under development is measured again, the grid is not.
 """
 
 from __future__ import annotations
 
-import hashlib
+import json
 import math
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from functools import cache
+from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Annotated, Any, NamedTuple
 
 import pandas as pd
-import torch
-from joblib import Memory
+import typer
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 
 from experiments.common.frames import records
-from experiments.common.parallel import run_parallel
+from experiments.common.options import DataDir, Processes, Seeds, each_of
 from experiments.common.suboptimality import gap, geometric_mean
+from experiments.engine.execute import execute, run_id
+from experiments.engine.spec import RunSpec
+from experiments.engine.store import Store
 from experiments.methods.registry import METHODS
 from experiments.methods.schedules import GAMMAS
-from experiments.methods.sgd_grid import grid_a, grid_b, sgd_grid
-from experiments.tasks.registry import make_setting, make_task
-from experiments.tasks.task import Setting, with_lanes
+from experiments.methods.sgd_grid import grid_a, grid_b
+from experiments.studies.study import ROOT, Study, measure, write_table
+from experiments.tasks.convex import CONVEX
+from experiments.tasks.download import with_data
+from experiments.tasks.registry import NAMES, make_setting
 
-DEFAULT_METHODS = ("pfopt", "dog")
-_HERE = Path(__file__).resolve().parents[1]
-_memory = Memory(_HERE.parent / ".cache" / "experiments", verbose=0)
+STORE = ROOT / ".cache" / "ratios"
+COMPARED, THREE_SEEDS = ["pfopt", "dog"], [0, 1, 2]
 
 
-@dataclass(frozen=True)
-class RatioJob:
+class Job(NamedTuple):
     """One task and seed; ``options`` are those of our plan."""
 
     task: str
@@ -44,15 +43,47 @@ class RatioJob:
     budget: int
     methods: tuple[str, ...]
     strongest: bool = False
-    options: dict[str, Any] = field(default_factory=dict)
+    options: dict[str, Any] = {}  # noqa: RUF012 (never changed)
     data_dir: str | None = None
 
 
-def measure_ratios(jobs: list[RatioJob], processes: int, console: Console) -> pd.DataFrame:
-    """Run every job; one row per task, seed and method: value, gap, ratio (to grid A), seconds, error."""
-    results = run_parallel(_run_job, jobs, processes)
-    rows = [row for result in track(results, "ratios", len(jobs), console=console) for row in result]
-    return pd.DataFrame(rows)
+def run(job: Job) -> list[dict[str, Any]]:
+    """One row per method, and one for grid B where it is wanted; a run that fails stays in the table."""
+    setting = make_setting(job.task, job.budget)
+    spec = partial(RunSpec, "ratios", job.task, seed=job.seed, budget=setting.budget, num_records=0)
+    schedules = (setting.schedule, "constant") if job.strongest else (setting.schedule,)
+    grid_options = {
+        "schedules": schedules,
+        "gammas": GAMMAS if job.strongest else (),
+        "momenta": (setting.momentum,),
+    }
+    grid = recorded(spec(method="sgd-grid", kwargs=grid_options), job.data_dir)
+    if grid["status"] == "error":
+        raise RuntimeError(f"no grid on {job.task}: {grid['error_text']}")
+    lanes = Store(STORE).lanes(grid["run_id"])
+    found = [("grid B", {**grid, "value": grid_b(lanes).value, "seconds": math.nan})] if job.strongest else []
+    for name in job.methods:
+        kwargs = job.options if name.startswith("pfopt") else {}
+        found.append((name, recorded(spec(method=name, kwargs=kwargs), job.data_dir)))
+    reference = gap(grid_a(lanes, setting.schedule).value, grid["minimum"])
+    return [_row(job, name, row, reference) for name, row in found]
+
+
+def _row(job: Job, method: str, row: dict[str, Any], reference: float) -> dict[str, Any]:
+    suboptimality = gap(row["value"], row["minimum"])
+    return {"task": job.task, "seed": job.seed, "method": method, "value": row["value"], "gap": suboptimality,
+            "ratio": suboptimality / reference, "seconds": row["seconds"], "error": row["error_text"]}  # fmt: skip
+
+
+def recorded(spec: RunSpec, data_dir: str | None) -> dict[str, Any]:
+    """The row of a run, from the store or made now; one that raised is not kept."""
+    store, identifier = Store(STORE), run_id(spec)
+    if not store.has(identifier):
+        record = execute(spec, data_dir)
+        if record.row["status"] == "error":
+            return record.row
+        store.write(record)
+    return records(store.rows([identifier]))[0]
 
 
 def summarise(rows: pd.DataFrame) -> pd.DataFrame:
@@ -81,54 +112,44 @@ def print_ratios(rows: pd.DataFrame, console: Console) -> None:
         console.print("failed: {task}, seed {seed}, {method}: {error}".format(**row), markup=False)
 
 
-def _run_job(job: RatioJob) -> list[dict[str, Any]]:
-    """Measure grid A, grid B where wanted, and every method on one task and seed."""
-    task, setting = make_task(job.task, job.data_dir), make_setting(job.task, job.budget)
-    grid = _cached_grid(job.task, job.seed, setting, job.strongest, _fingerprint(), job.data_dir)
-    reference = gap(grid_a(grid, setting.schedule).value, task.minimum)
-
-    def row(method: str, value: float, seconds: float = math.nan, error: str = "") -> dict[str, Any]:
-        suboptimality = gap(value, task.minimum)
-        ratio = suboptimality / reference
-        return {"task": job.task, "seed": job.seed, "method": method, "value": value, "gap": suboptimality,
-                "ratio": ratio, "seconds": seconds, "error": error}  # fmt: skip
-
-    rows = [row("grid B", grid_b(grid).value)] if job.strongest else []
-    for name in job.methods:
-        options = job.options if name.startswith("pfopt") else {}
-        try:
-            run = METHODS[name](task, job.seed, setting, **options)
-        except Exception as error:  # a failed run stays in the table
-            rows.append(row(name, math.inf, error=f"{type(error).__name__}: {error}"))
-        else:
-            rows.append(row(name, run.value, run.seconds))
-    return rows
+def _json_object(text: str) -> str:
+    """Refuse what is not the JSON of an object."""
+    try:
+        valid = isinstance(json.loads(text), dict)
+    except json.JSONDecodeError:
+        valid = False
+    if not valid:
+        raise typer.BadParameter(f"must be a JSON object, got {text}")
+    return text
 
 
-def compute_grid(
-    name: str, seed: int, setting: Setting, strongest: bool, fingerprint: str, data_dir: str | None
-) -> pd.DataFrame:
-    """Grid A, and for ``strongest`` what grid B adds to it."""
-    del fingerprint  # part of the key
-    return sgd_grid(
-        with_lanes(make_task(name, data_dir)),
-        seed,
-        setting.budget,
-        setting.batch_size,
-        schedules=(setting.schedule, "constant") if strongest else (setting.schedule,),
-        gammas=GAMMAS if strongest else (),
-        momenta=(setting.momentum,),
-    )
+def answer(
+    tasks: Annotated[list[str] | None, typer.Option(metavar="TASK", callback=each_of(NAMES, "task"))] = None,
+    methods: Annotated[
+        list[str], typer.Option(metavar="METHOD", callback=each_of(METHODS, "method"))
+    ] = COMPARED,
+    seeds: Seeds = THREE_SEEDS,
+    budget: Annotated[
+        int, typer.Option(min=400, help="gradients of one run; a network gets a quarter")
+    ] = 8000,
+    strongest: Annotated[
+        bool, typer.Option("--grid-b", help="also the strongest grid, chosen in hindsight")
+    ] = False,
+    options: Annotated[
+        str, typer.Option(metavar="JSON", callback=_json_object, help="of pfopt's plan")
+    ] = "{}",
+    data_dir: DataDir = None,
+    processes: Processes = 2,
+    output: Annotated[Path | None, typer.Option(metavar="FILE", help="where to write the table")] = None,
+) -> None:
+    """Print the ratio of every method on every task."""
+    console = Console()
+    names = with_data(tasks, tuple(CONVEX), data_dir, console)
+    given = budget, tuple(dict.fromkeys(methods)), strongest, json.loads(options), data_dir
+    rows = measure(run, [Job(task, seed, *given) for task in names for seed in seeds], processes, console)
+    print_ratios(rows, console)
+    if output:
+        write_table(rows, output)
 
 
-_cached_grid: Callable[..., pd.DataFrame] = cast(Any, _memory.cache(compute_grid, ignore=["data_dir"]))
-
-
-@cache
-def _fingerprint() -> str:
-    """Hash of the code that the grid's values depend on, and of torch's version."""
-    sources: Iterable[Path] = [*sorted((_HERE / "tasks").glob("*.py")), _HERE / "methods" / "sgd_grid.py"]
-    digest = hashlib.sha256(torch.__version__.encode())
-    for source in sources:
-        digest.update(source.read_bytes())
-    return digest.hexdigest()
+STUDY = Study("ratios", "How far is one run from the best of a grid, on each convex task?", answer)

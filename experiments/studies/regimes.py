@@ -1,35 +1,33 @@
-"""Is one run as good where there is less noise or more, and where it is shorter or longer?
+"""Other batches and budgets than those of the suites, on the convex tasks.
 
-Writes ``experiments/results/regimes.csv``, one row per run: suboptimality
-over that of the best of grid A with the same batches. In the means a ratio counts as ``CLIP`` at most, and as its
-inverse at least: where one of the two solves a problem exactly, the ratio has no meaning. The suites have batches of
-16 and one budget; constants tuned there alone fail elsewhere (experiments/NOTES.md, item 21).
+One row per run: suboptimality over that of the best of grid A with the same batches. In the means a ratio counts as
+``CLIP`` at most, and as its inverse at least: where one of the two solves a problem exactly, the ratio has no meaning.
+The suites have batches of 16 and one budget; constants tuned there alone fail elsewhere (experiments/NOTES.md, item
+21).
 """
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator
 from itertools import product
-from pathlib import Path
-from typing import NamedTuple, cast
+from typing import Annotated, NamedTuple, cast
 
-import pandas as pd
+import typer
 from rich.console import Console
-from rich.progress import track
 
-from experiments.common.atomic_files import write_text
-from experiments.common.parallel import run_parallel
+from experiments.common.options import FIRST_SEED, DataDir, Output, Processes, Seeds, each_of
 from experiments.common.suboptimality import CLIP, gap, geometric_mean
 from experiments.methods.registry import METHODS
 from experiments.methods.sgd_grid import grid_a, sgd_grid
+from experiments.studies.study import RESULTS, Study, measure, write_table
 from experiments.tasks.exact import ALL, DENSE, affordable, drawn
 from experiments.tasks.registry import available, make_task
 from experiments.tasks.solved import SolvedTask
 from experiments.tasks.task import Setting
 
 REGIMES = ((1, 4000), (16, 1000), (16, 4000), (16, 16000), (128, 2000), (ALL, 1000))  # batch size, gradients
-OUTPUT = Path(__file__).resolve().parents[1] / "results" / "regimes.csv"
+OUTPUT = RESULTS / "regimes.csv"
+COMPARED = ["pfopt", "dog"]
 
 
 class Job(NamedTuple):
@@ -65,22 +63,21 @@ def jobs(names: list[str], seeds: list[int], methods: tuple[str, ...], data_dir:
                 yield Job(name, batch_size, budget, seed, methods, data_dir)
 
 
-def main() -> None:
+def answer(
+    methods: Annotated[
+        list[str], typer.Option(metavar="METHOD", callback=each_of(METHODS, "method"))
+    ] = COMPARED,
+    seeds: Seeds = FIRST_SEED,
+    data_dir: DataDir = None,
+    processes: Processes = 2,
+    output: Output = OUTPUT,
+) -> None:
     """Print the geometric mean and the worst task of every regime."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--methods", nargs="+", default=["pfopt", "dog"], choices=sorted(METHODS))
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
-    parser.add_argument("--data-dir")
-    parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--output", type=Path, default=OUTPUT)
-    args = parser.parse_args()
-    names = available(DENSE, args.data_dir)
-    planned = list(jobs(names, args.seeds, tuple(args.methods), args.data_dir))
+    planned = list(jobs(available(DENSE, data_dir), seeds, tuple(methods), data_dir))
     console = Console()
-    finished = run_parallel(run, planned, args.processes)
-    rows = [row for part in track(finished, total=len(planned), console=console) for row in part]
-    table = pd.DataFrame(rows).sort_values(["batch_size", "budget", "method", "task", "seed"])
-    write_text(args.output, table.to_csv(index=False))
+    table = measure(run, planned, processes, console)
+    table = table.sort_values(["batch_size", "budget", "method", "task", "seed"])
+    write_table(table, output)
     for regime, part in table.groupby(["batch_size", "budget", "method"]):
         batch_size, budget, method = cast(tuple[int, int, str], regime)
         tasks = part.groupby("task").ratio.apply(geometric_mean)
@@ -91,5 +88,9 @@ def main() -> None:
         )
 
 
-if __name__ == "__main__":
-    main()
+STUDY = Study(
+    "regimes",
+    "Is one run as good where there is less noise or more, and where it is shorter or longer?",
+    answer,
+    (OUTPUT,),
+)

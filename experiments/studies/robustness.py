@@ -1,27 +1,24 @@
-"""Does a run ever end worse than it began? Gradient scales × batch sizes × budgets, on every task.
+"""Gradient scales × batch sizes × budgets on every task of the suites, one row per run.
 
-Writes ``experiments/results/robustness.csv``, one row per run. Small
-convex tasks run with exact gradients as well, and for a million steps, in optax's compiled loop.
+Study ``never_worse`` has nasty functions instead of data, and more of them. Small convex tasks run with exact gradients
+as well, and for a million steps, in optax's compiled loop.
 """
 
 from __future__ import annotations
 
-import argparse
 import math
 from collections.abc import Iterator
 from itertools import product
-from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
-import pandas as pd
 import torch
+import typer
 from rich.console import Console
-from rich.progress import track
 from torch import Tensor
 
-from experiments.common.atomic_files import write_text
-from experiments.common.parallel import run_parallel
+from experiments.common.options import FIRST_SEED, DataDir, Output, Processes, Seeds, each_of
 from experiments.methods.optax_run import run_optax_parameter_free
+from experiments.studies.study import RESULTS, Study, measure, write_table
 from experiments.tasks.exact import ALL, drawn
 from experiments.tasks.objective import ConvexTask
 from experiments.tasks.registry import NAMES, available, make_task
@@ -35,7 +32,7 @@ BUDGETS = (100, 1000)
 LONG = 10**6  # gradients, in batches of 16 and at scale 1 only
 LARGEST = 1e5  # rows in all: more of a large set takes minutes and shows nothing new
 SMALL = 2e4  # numbers of the data of a convex task that runs for long
-OUTPUT = Path(__file__).resolve().parents[1] / "results" / "robustness.csv"
+OUTPUT = RESULTS / "robustness.csv"
 
 
 class Job(NamedTuple):
@@ -95,27 +92,23 @@ def jobs(names: list[str], seeds: list[int], data_dir: str | None) -> Iterator[J
             yield from (Job(name, 1.0, 16, LONG, seed, data_dir) for seed in seeds)
 
 
-def main() -> None:
+def answer(
+    tasks: Annotated[list[str] | None, typer.Option(metavar="TASK", callback=each_of(NAMES, "task"))] = None,
+    seeds: Seeds = FIRST_SEED,
+    data_dir: DataDir = None,
+    processes: Processes = 2,
+    output: Output = OUTPUT,
+) -> None:
     """Run them all and say how many ended worse than they began."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--tasks", nargs="+", metavar="TASK")
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
-    parser.add_argument("--data-dir")
-    parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--output", type=Path, default=OUTPUT)
-    args = parser.parse_args()
     console = Console()
-    names = args.tasks or available(NAMES, args.data_dir)
-    planned = list(jobs(names, args.seeds, args.data_dir))
-    finished = run_parallel(run, planned, args.processes)
-    table = pd.DataFrame(track(finished, total=len(planned), console=console))
+    planned = list(jobs(tasks or available(NAMES, data_dir), seeds, data_dir))
+    table = measure(run, planned, processes, console)
     table = table.sort_values(["task", "scale", "batch_size", "budget", "seed"])
-    write_text(args.output, table.to_csv(index=False))
+    write_table(table, output)
     worse = table[table.worse]
     console.print(f"{len(worse)} of {len(table)} runs ended worse than they began")
     if len(worse):
         console.print(worse.to_string(index=False), markup=False)
 
 
-if __name__ == "__main__":
-    main()
+STUDY = Study("robustness", "Does a run on real data ever end worse than it began?", answer, (OUTPUT,))

@@ -1,40 +1,33 @@
-"""Does any constant matter? Each one halved and doubled, in batches of 16 and with exact gradients.
+"""Each constant halved and doubled, in batches of 16 and with exact gradients, on the convex tasks.
 
-Writes ``experiments/results/sensitivity.csv``, one row per constant and
-batch size: suboptimality over that of the defaults on the same convex task and seed, geometric mean, best and worst
-task. In the means a ratio counts as ``CLIP`` at most, and as its inverse at least. ``docs/constants.md`` is
-written from it. Runs are ``pfopt.minimize``'s, in float64: some twenty minutes on two cores.
+One row per constant and batch size: suboptimality over that of the defaults on the same task and seed, geometric mean,
+best and worst task. In the means a ratio counts as ``CLIP`` at most, and as its inverse at least. ``docs/constants.md``
+is written from it. Runs are ``pfopt.minimize``'s, in float64: some twenty minutes on two cores.
 """
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
-from typing import Any, NamedTuple
-from unittest.mock import patch
+from typing import Annotated, Any, NamedTuple
 
 import pandas as pd
-import torch
+import typer
 from rich.console import Console
-from rich.progress import track
 
 from experiments.common.atomic_files import write_text
-from experiments.common.parallel import run_parallel
+from experiments.common.options import FIRST_SEED, DataDir, Output, Processes, Seeds, each_of
 from experiments.common.suboptimality import CLIP, gap, geometric_mean
 from experiments.methods.numpy_oracle import run_oracle
+from experiments.studies.ablation.changes import WITHOUT_BASE, Change, Constant, Function, Number, applied
+from experiments.studies.study import RESULTS, ROOT, Study, measure
 from experiments.tasks.exact import ALL, DENSE, affordable, drawn
 from experiments.tasks.registry import available, make_task
 from experiments.tasks.task import Setting
-from pfopt import options
 from pfopt.core import averaging, budget
 from pfopt.core.config import PRACTICAL
 
 BATCHES = (16, ALL)
-OUTPUT = Path(__file__).resolve().parents[1] / "results" / "sensitivity.csv"
-DOCS = Path(__file__).resolve().parents[2] / "docs" / "constants.md"
+OUTPUT, DOCS = RESULTS / "sensitivity.csv", ROOT / "docs" / "constants.md"
 TRADES = {
     "tracking": "speed on least squares against spikes of the loss in networks",
     "coordinate_tracking": "speed of flat and rare coordinates against stability without noise",
@@ -59,28 +52,28 @@ TRADES = {
 }
 
 
-def _longer(factor: float, total_steps: Any, *, own: Any = budget.probe_length) -> Any:
+def _longer(factor: float, own: Any, total_steps: Any) -> Any:
     """The probes' length times ``factor``."""
     return max(int(factor * own(total_steps)), 4)
 
 
-def _constant(name: str, *values: float) -> dict[str, Any]:
+def _constant(name: str, *values: float) -> dict[str, Change]:
     """A constant of the practical plan at ``values``, or halved and doubled."""
     default = getattr(PRACTICAL, name)
     return {
-        f"{name} = {value:g}": patch.object(options, "PRACTICAL", PRACTICAL._replace(**{name: value}))
+        f"{name} = {value:g}": Constant(name, value, (WITHOUT_BASE,))
         for value in values or (default / 2, default * 2)
     }
 
 
-def _number(owner: Any, name: str) -> dict[str, Any]:
+def _number(owner: Any, name: str) -> dict[str, Change]:
     """A number of one module, halved and doubled."""
     default = getattr(owner, name)
-    return {f"{name} = {value:g}": patch.object(owner, name, value) for value in (default / 2, default * 2)}
+    return {f"{name} = {value:g}": Number(owner, name, value) for value in (default / 2, default * 2)}
 
 
-def variants() -> dict[str, Any]:
-    """What is changed: a label, and the patch that does it."""
+def variants() -> dict[str, Change]:
+    """What is changed, by its label."""
     return {
         **_constant("tracking"),
         **_constant("coordinate_tracking"),
@@ -102,7 +95,7 @@ def variants() -> dict[str, Any]:
         **_constant("alpha", 1.25, 2.0),  # what counts is alpha - 1
         **_constant("first_step"),
         **{
-            f"probe length x {factor:g}": patch.object(budget, "probe_length", partial(_longer, factor))
+            f"probe length x {factor:g}": Function(budget, "probe_length", partial(_longer, factor))
             for factor in (0.5, 2.0)
         },
     }
@@ -122,18 +115,9 @@ class Job(NamedTuple):
 def run(job: Job) -> dict[str, Any]:
     """Suboptimality of one run."""
     task = make_task(job.task, job.data_dir)
-    with _patched(job.variant):
+    with applied([variants()[job.variant]] if job.variant else []):
         found = run_oracle(drawn(task, job.batch_size), job.seed, Setting(job.budget, job.batch_size))
     return {**job._asdict(), "gap": gap(found.value, task.minimum)}
-
-
-@contextmanager
-def _patched(variant: str) -> Iterator[None]:
-    if not variant:
-        yield
-        return
-    with variants()[variant]:
-        yield
 
 
 def summary(table: pd.DataFrame) -> pd.DataFrame:
@@ -176,34 +160,30 @@ def page(table: pd.DataFrame, tasks: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def main() -> None:
+def answer(
+    tasks: Annotated[list[str] | None, typer.Option(metavar="TASK", callback=each_of(DENSE, "task"))] = None,
+    seeds: Seeds = FIRST_SEED,
+    steps: Annotated[int, typer.Option("--budget", min=1, help="gradients of a run")] = 1000,
+    data_dir: DataDir = None,
+    processes: Processes = 2,
+    output: Output = OUTPUT,
+) -> None:
     """Run them all and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--tasks", nargs="+", metavar="TASK")
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
-    parser.add_argument("--budget", type=int, default=1000)
-    parser.add_argument("--data-dir")
-    parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--output", type=Path, default=OUTPUT)
-    args = parser.parse_args()
-    torch.set_num_threads(1)
     console = Console()
-    names = args.tasks or available(DENSE, args.data_dir)
+    names = tasks or available(DENSE, data_dir)
     jobs = [
-        Job(variant, task, batch_size, seed, args.budget, args.data_dir)
+        Job(variant, task, batch_size, seed, steps, data_dir)
         for task in names
         for batch_size in BATCHES
-        if affordable(task, batch_size, args.data_dir)
-        for seed in args.seeds
+        if affordable(task, batch_size, data_dir)
+        for seed in seeds
         for variant in ["", *variants()]
     ]
-    rows = track(run_parallel(run, jobs, args.processes), total=len(jobs), console=console)
-    table = summary(pd.DataFrame(rows))
-    write_text(args.output, table.to_csv())
-    if args.output == OUTPUT:
+    table = summary(measure(run, jobs, processes, console))
+    write_text(output, table.to_csv())
+    if output == OUTPUT:
         write_text(DOCS, page(table, ", ".join(names)))
     console.print(table.to_string(), markup=False)
 
 
-if __name__ == "__main__":
-    main()
+STUDY = Study("sensitivity", "Does any constant matter?", answer, (OUTPUT, DOCS))

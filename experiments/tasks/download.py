@@ -13,7 +13,7 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,7 +22,8 @@ import requests
 from rich.console import Console
 
 from experiments.common.atomic_files import write_atomically
-from experiments.tasks.data import SOURCES, DataDir, MissingDataError, verified
+from experiments.tasks.data import SOURCES, DataDir, MissingDataError, has_shared_data, verified
+from experiments.tasks.registry import task_files
 
 SECONDS = 20.0  # without an answer
 
@@ -54,6 +55,27 @@ def complete(files: Iterable[str], data_dir: DataDir, console: Console) -> None:
 def is_complete(files: Iterable[str], data_dir: DataDir) -> bool:
     """Whether none of ``files`` would have to be downloaded."""
     return all(_missing(file, data_dir) is None for file in files)
+
+
+def with_data(
+    names: Sequence[str] | None, default: tuple[str, ...], data_dir: DataDir, console: Console
+) -> tuple[str, ...]:
+    """The tasks asked for; or those of ``default`` whose data are there, or can be downloaded.
+
+    Raises:
+        MissingDataError: ``data_dir`` is no data folder, or a task that was asked for has no data.
+    """
+    if data_dir and not has_shared_data(data_dir):
+        raise MissingDataError(f"--data-dir {data_dir} holds no inventory.json")
+    wanted = tuple(dict.fromkeys(names or default))
+    try:
+        complete((file for name in wanted for file in task_files(name)), data_dir, console)
+    except MissingDataError as error:
+        if names:
+            raise
+        console.print(f"Tasks without data are left out. {error}", markup=False, soft_wrap=True)
+        return tuple(name for name in default if is_complete(task_files(name), data_dir))
+    return wanted
 
 
 def _missing(file: str, data_dir: DataDir) -> MissingDataError | None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -45,11 +43,8 @@ def test_one_seed_is_no_choice() -> None:
         hindsight.chosen_elsewhere(lanes({0: FIGURES[0]}))
 
 
-def test_the_published_records_can_be_read(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(sys, "argv", ["hindsight", "quick"])
-    hindsight.main()
+def test_the_published_records_can_be_read(capsys: pytest.CaptureFixture[str]) -> None:
+    hindsight.answer("quick")
     lines = capsys.readouterr().out.splitlines()
     for (column, against), line in zip(hindsight.PAIRS, lines[:6], strict=True):
         assert line.startswith(f"{column} / {against}: ")

@@ -1,1 +1,3 @@
-"""Does every mechanism of the practical plan earn its place? Each one is switched off alone, and some together."""
+"""Study ``ablation``: mechanisms of the practical plan, switched off."""
+
+from experiments.studies.ablation.study import STUDY as STUDY

@@ -21,10 +21,11 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 from experiments.common.atomic_files import write_text
 from experiments.common.parallel import run_parallel
 from experiments.common.suboptimality import gap
-from experiments.held_out_problems import run as unseen
+from experiments.held_out_problems import run as held_out
 from experiments.held_out_problems.registry import PROBLEMS, make_problem
 from experiments.methods.parameter_free import run_parameter_free
-from experiments.studies.ablation.switches import applied, switches
+from experiments.studies.ablation.changes import applied
+from experiments.studies.ablation.switches import switches
 from experiments.tasks.exact import ALL, DENSE, affordable, drawn
 from experiments.tasks.objective import ConvexTask
 from experiments.tasks.registry import DEEP, available, make_task, suite_setting
@@ -62,7 +63,7 @@ def _figures(job: Job) -> dict[str, float]:
         found = run_parameter_free(make_task(job.task, None), job.seed, suite_setting(job.task, job.budget))
         return {"value": found.value, "held_out": found.test, "initial": math.nan}
     method = "pfopt" if job.group == "unseen" else "pfopt-adamw"
-    found = unseen.run(unseen.Job(job.task, method, None, job.seed, job.budget))
+    found = held_out.run(held_out.Job(job.task, method, None, job.seed, job.budget))
     return {
         "value": cast(float, found["training"]),
         "held_out": cast(float, found["held_out"]),

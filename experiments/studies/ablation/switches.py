@@ -3,50 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
-from functools import partial
+from collections.abc import Callable
 from typing import Any, NamedTuple
-from unittest.mock import patch
 
-from pfopt import options
+from experiments.studies.ablation.changes import AROUND_BASE, Change, Constant, Function, Number
 from pfopt.core import averaging, bisection, budget, main_run, step_size, update
 from pfopt.core.arrays import at_least, ones_like, real, whole, zeros_like
 from pfopt.core.config import PRACTICAL
 from pfopt.core.practical import NO_CAP
 from pfopt.core.run import age
-from pfopt.torch import state
 
 GROUPS = ("lanes", "flat", "unseen", "adamw", "networks")
 CONTROL = "control"  # labels that begin so change rounding alone
-WITHOUT_BASE, AROUND_BASE = "PRACTICAL", "AROUND_BASE"  # the sets of constants in ``pfopt.options``
-
-
-class Constant(NamedTuple):
-    """A constant of the plan has another value, in the sets of constants that are named."""
-
-    name: str
-    value: float
-    sets: tuple[str, ...] = (WITHOUT_BASE, AROUND_BASE)
-
-
-class Number(NamedTuple):
-    """A number of a module has another value."""
-
-    owner: Any
-    name: str
-    value: float
-
-
-class Function(NamedTuple):
-    """A function of a module is replaced by ``other(own, *args, **named)``, ``own`` being the function itself."""
-
-    owner: Any
-    name: str
-    other: Callable[..., Any]
-
-
-Change = Constant | Number | Function
 
 
 class Switch(NamedTuple):
@@ -54,25 +22,6 @@ class Switch(NamedTuple):
 
     changes: tuple[Change, ...]
     groups: tuple[str, ...]
-
-
-@contextmanager
-def applied(changes: Iterable[Change]) -> Iterator[None]:
-    """All changes at once, in this process."""
-    with ExitStack() as stack:
-        stack.callback(state.setting.cache_clear)  # torch's front end remembers what it was configured with
-        state.setting.cache_clear()
-        for change in changes:
-            if isinstance(change, Constant):
-                for name in change.sets:
-                    constants = getattr(options, name)._replace(**{change.name: change.value})
-                    stack.enter_context(patch.object(options, name, constants))
-            elif isinstance(change, Number):
-                stack.enter_context(patch.object(*change))
-            else:
-                own = getattr(change.owner, change.name)
-                stack.enter_context(patch.object(change.owner, change.name, partial(change.other, own)))
-        yield
 
 
 COORDINATE_ARGUMENTS: tuple[str, ...] = ("square_weight", "sum_growth", "initial_distance_sq", "run", "decay")

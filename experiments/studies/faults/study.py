@@ -1,34 +1,30 @@
-"""How much is lost where things go wrong? Thousands of faults, injected into small runs of ours and of the peers.
+"""Thousands of faults, injected into small runs of ours and of the peers, the same at the same steps for all.
 
-Takes ten minutes on one core; writes ``experiments/results/faults.csv``, one row
-per run, and prints how many faults were injected and how many runs were lost, by kind and method. Lost is a run with a
-parameter that is not finite, or that ends worse than it began by more than three standard errors of the mean of its
-first losses; a resumed run that is not bit for bit the undisturbed one; a frozen or removed weight that moved, or
-pruned ones that are back; a checkpoint that cannot be used and is not refused by a sentence; a scale of a
-``GradScaler`` that is gone; a status of success over any of these; and an exception. All methods meet the same faults
-at the same steps.
+One row per run; printed are the faults that were injected and the runs that were lost, by kind and method. Lost is a
+run with a parameter that is not finite, or that ends worse than it began by more than three standard errors of the mean
+of its first losses; a resumed run that is not bit for bit the undisturbed one; a frozen or removed weight that moved,
+or pruned ones that are back; a checkpoint that cannot be used and is not refused by a sentence; a scale of a
+``GradScaler`` that is gone; a status of success over any of these; and an exception. Takes ten minutes on one core.
 """
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Sequence
-from pathlib import Path
+from typing import Annotated
 
 import pandas as pd
-import torch
+import typer
 from rich.console import Console
-from rich.progress import track
 
-from experiments.common.atomic_files import write_text
-from experiments.common.parallel import compile_quickly, run_parallel
+from experiments.common.options import Output, Processes, each_of
+from experiments.common.parallel import compile_quickly
 from experiments.studies.faults.methods import METHODS
 from experiments.studies.faults.run import KINDS, OPTAX, jobs, run
+from experiments.studies.study import RESULTS, Study, measure, write_table
 
-OUTPUT = Path(__file__).resolve().parents[2] / "results" / "faults.csv"
+OUTPUT = RESULTS / "faults.csv"
 COLUMNS = ["kind", "method", "number", "seed", "problem", "faults", "detail", "start", "end", "lost"]
-
 SHOWN = ["method", "kind", "number", "problem", "detail", "lost"]
+ALL_KINDS, ALL_METHODS = list(KINDS), [*METHODS, OPTAX]
 
 
 def counts(table: pd.DataFrame) -> pd.DataFrame:
@@ -41,34 +37,30 @@ def counts(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(cells).fillna("")
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def answer(
+    kinds: Annotated[list[str], typer.Option(metavar="KIND", callback=each_of(KINDS, "kind"))] = ALL_KINDS,
+    methods: Annotated[
+        list[str], typer.Option(metavar="METHOD", callback=each_of(ALL_METHODS, "method"))
+    ] = ALL_METHODS,
+    runs: Annotated[int, typer.Option(min=1, help="of each kind and method")] = 30,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    processes: Processes = 1,
+    output: Output = OUTPUT,
+) -> None:
     """Run the campaign."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    methods = [*METHODS, OPTAX]
-    parser.add_argument("--kinds", nargs="+", choices=list(KINDS), default=list(KINDS), metavar="KIND")
-    parser.add_argument("--methods", nargs="+", choices=methods, default=methods, metavar="METHOD")
-    parser.add_argument("--runs", type=int, default=30, help="of each kind and method (default: 30)")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--processes", type=int, default=1)
-    parser.add_argument("--output", type=Path, default=OUTPUT)
-    args = parser.parse_args(arguments)
-    torch.set_num_threads(1)
     compile_quickly()
     console = Console(width=160)
-    planned = list(jobs(args.kinds, args.methods, args.runs, args.seed))
-    rows = list(track(run_parallel(run, planned, args.processes), total=len(planned), console=console))
-    table = pd.DataFrame(rows, columns=COLUMNS)
-    for column, order in (("kind", args.kinds), ("method", args.methods)):
+    table = measure(run, list(jobs(kinds, methods, runs, seed)), processes, console).reindex(columns=COLUMNS)
+    for column, order in (("kind", kinds), ("method", methods)):
         table[column] = pd.Categorical(table[column], order)
     table = table.sort_values(["kind", "method", "number"]).astype({"kind": str, "method": str})
-    write_text(args.output, table.to_csv(index=False, float_format="%.6g"))
+    write_table(table, output, digits=6)
     console.print(f"{table.faults.sum()} faults, {len(table)} runs, {(table.lost != '').sum()} lost")
     console.print("lost of runs (faults)\n" + counts(table).to_string(), markup=False)
-    ours = [method for method in args.methods if method == OPTAX or METHODS[method].ours]
+    ours = [method for method in methods if method == OPTAX or METHODS[method].ours]
     for row in table.to_dict("records"):
         if row["method"] in ours and row["lost"]:
             console.print(", ".join(str(row[column]) for column in SHOWN), markup=False)
 
 
-if __name__ == "__main__":
-    main()
+STUDY = Study("faults", "How much is lost where things go wrong in training?", answer, (OUTPUT,))

@@ -1,1 +1,3 @@
-"""Thousands of generated problems, most of them nasty, and one question: does a run end worse than it began?"""
+"""Study ``never_worse``: generated problems, and whether a run ends worse than it began."""
+
+from experiments.studies.never_worse.study import STUDY as STUDY
