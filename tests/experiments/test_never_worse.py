@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiments.studies.never_worse.problems import FAMILIES
+from experiments.studies.never_worse.families import FAMILIES
 from experiments.studies.never_worse.run import METHODS, Job, run
 from experiments.studies.never_worse.study import answer
 

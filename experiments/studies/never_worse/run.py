@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from experiments.studies.never_worse.problems import Oracle, Point, problem
+from experiments.studies.never_worse.families import Point
+from experiments.studies.never_worse.problems import Oracle, problem
 from pfopt import minimize
 
 ROUNDING = 1e-9  # relative to the first value: what float64 makes of sums
