@@ -10,7 +10,6 @@ from importlib.metadata import version
 from time import perf_counter
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
@@ -112,9 +111,7 @@ def execute(spec: RunSpec, data_dir: str | None = None, expected_id: str | None 
 def _long(curve: pd.DataFrame, test_metric: str) -> pd.DataFrame:
     """One row per evaluation and metric, of a curve with one column per metric."""
     if curve.empty:
-        return pd.DataFrame(
-            columns=["step", "num_grad_evals", "train_seconds", "metric", "value", "step_size", "phase"]
-        )
+        return pd.DataFrame(columns=CURVE_COLUMNS)
     parts = [curve.assign(metric="objective")]
     if test_metric:
         parts.append(curve.assign(metric=f"test {test_metric}", value=curve.test))
@@ -128,9 +125,3 @@ def device_name(scale: str) -> str:
     if scale == "large" and torch.cuda.is_available():
         return torch.cuda.get_device_name()
     return f"{platform.machine()} CPU, 1 thread"
-
-
-def comparable(rows: pd.DataFrame) -> pd.DataFrame:
-    """The columns of ``runs.csv`` that do not depend on when and how fast a run was computed."""
-    timed = ["seconds", "wall_seconds"]
-    return rows.drop(columns=timed).sort_values("run_id", ignore_index=True).replace({np.nan: None})
