@@ -22,7 +22,9 @@ from experiments.tasks.download import complete
 from experiments.tasks.registry import SCALES, task_files
 
 RESULTS = Path("suite-results")
-SuiteName = Annotated[str, typer.Argument(metavar="SUITE", callback=one_of(suite_names(), "suite"))]
+SuiteName = Annotated[
+    str, typer.Argument(callback=one_of(suite_names(), "suite"), help=f"one of {', '.join(suite_names())}")
+]
 Only = Annotated[
     list[str] | None, typer.Option(metavar="NAME", help="this task or method alone; repeat it for several")
 ]

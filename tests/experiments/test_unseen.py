@@ -162,7 +162,10 @@ def test_the_table_holds_means_over_seeds_against_the_best_rate() -> None:
     [
         (["--only", "finetune"], "unknown problem of set problems finetune; nearest: finetune_b8"),
         (["--only", "rare_words"], "unknown problem of set problems rare_words"),
-        (["--set", "cases", "--only", "vit"], "unknown problem of set cases vit; valid names: vit_small_weights, "),
+        (
+            ["--set", "cases", "--only", "vit"],
+            "unknown problem of set cases vit; valid names: vit_small_weights, ",
+        ),
         (["--output", "none.csv", "--ours-only"], "an output that holds the grids' runs, got none.csv"),
     ],
 )

@@ -41,9 +41,7 @@ ALL_GROUPS: list[str] = list(GROUPS)
 
 
 def answer(
-    groups: Annotated[
-        list[str], typer.Argument(metavar="[GROUP]", callback=each_of(GROUPS, "group"))
-    ] = ALL_GROUPS,
+    groups: Annotated[list[str], typer.Argument(callback=each_of(GROUPS, "group"))] = ALL_GROUPS,
     tasks: Annotated[
         list[str] | None, typer.Option(metavar="TASK", help="these tasks and problems alone")
     ] = None,
