@@ -13,13 +13,13 @@ import pandas as pd
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from experiments.files import write_atomically, write_text
+from experiments.common.atomic_files import write_atomically, write_text
+from experiments.common.parallel import run_parallel
 from experiments.methods.dog import run_dog
 from experiments.methods.lane import run_sgd
 from experiments.methods.parameter_free import run_parameter_free
 from experiments.methods.run import Run
 from experiments.methods.sgd_grid import grid_a, sgd_grid
-from experiments.parallel import run_parallel
 from experiments.report.demo import TaskResult, demo_rows, print_demo, to_markdown
 from experiments.report.demo_figure import draw_demo
 from experiments.tasks.registry import make_setting, make_task

@@ -3,7 +3,7 @@
 import numpy as np
 
 import pfopt
-from experiments.gaps import geometric_mean
+from experiments.common.suboptimality import geometric_mean
 from paper_repro.bounds import slope
 from paper_repro.claim import BLUE, GREEN, Claim, Finding, Solver, canvas
 from paper_repro.problems import Oracle, slow_quadratic, strongly_convex_lad

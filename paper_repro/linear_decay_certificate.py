@@ -6,7 +6,7 @@ The derivation is in ``linear_decay_certificate.md`` beside this file.
 import numpy as np
 
 import pfopt
-from experiments.gaps import gap, geometric_mean
+from experiments.common.suboptimality import gap, geometric_mean
 from paper_repro.bounds import ROUNDING, final_probes, root_sum, theorem_7
 from paper_repro.claim import BLACK, BLUE, ORANGE, Claim, Finding, Solver, canvas
 from paper_repro.problems import Oracle, Problem, generated

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 import pfopt
-from experiments.gaps import geometric_mean
+from experiments.common.suboptimality import geometric_mean
 from paper_repro.baselines import gaps, sgd
 from paper_repro.bounds import slope
 from paper_repro.claim import BLACK, BLUE, Claim, Finding, Solver, canvas

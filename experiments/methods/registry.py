@@ -9,8 +9,8 @@ from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from experiments.common.names import check_names
 from experiments.methods.run import Run
-from experiments.names import check_names
 
 TORCH, JAX = ("torch",), ("jax", "optax")
 

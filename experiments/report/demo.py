@@ -10,7 +10,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from experiments.gaps import gap, geometric_mean
+from experiments.common.suboptimality import gap, geometric_mean
 from experiments.methods.run import Run
 from experiments.tasks.registry import NETWORK
 

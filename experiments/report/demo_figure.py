@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from experiments.gaps import gap
+from experiments.common.suboptimality import gap
 from experiments.report.demo import TaskResult
 
 # Okabe and Ito's palette, safe for colour-blind readers; dashes and markers tell the methods apart as well.

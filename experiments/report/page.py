@@ -13,11 +13,11 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from matplotlib.figure import Figure
 
-from experiments.files import write_atomically, write_text
+from experiments.common.atomic_files import write_atomically, write_text
+from experiments.engine.store import ARCHIVE, Store
+from experiments.engine.suite import Suite
 from experiments.report import pictures, tables
 from experiments.report.results import Results, collect
-from experiments.store import ARCHIVE, Store
-from experiments.suite import Suite
 
 PICTURES: dict[str, tuple[str, Callable[[Results], Figure]]] = {
     "profiles": (

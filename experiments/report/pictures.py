@@ -11,13 +11,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from experiments.frames import groups, where
-from experiments.gaps import geometric_mean
+from experiments.common.frames import groups, where
+from experiments.common.suboptimality import geometric_mean
+from experiments.engine.suite import GRID_A, GRID_B
 from experiments.methods.registry import METHODS
 from experiments.report.demo_figure import PHASES, shade_phases
 from experiments.report.results import LABELS, Results, practitioner
 from experiments.report.statistics import profile, profile_score
-from experiments.suite import GRID_A, GRID_B
 
 # Okabe and Ito's palette, safe for colour-blind readers; line styles tell what colours repeat.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")

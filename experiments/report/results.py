@@ -9,15 +9,15 @@ from typing import Any
 
 import pandas as pd
 
-from experiments.frames import concat, groups, records, where
-from experiments.gaps import gap
+from experiments.common.frames import concat, groups, records, where
+from experiments.common.suboptimality import gap
+from experiments.engine.execute import run_id
+from experiments.engine.run_suite import planned
+from experiments.engine.store import Store
+from experiments.engine.suite import ADAMW, EQUAL_COST, GRID_A, GRID_B, GRIDS, Suite
 from experiments.methods.registry import METHODS
 from experiments.methods.sgd_grid import LEARNING_RATES, grid_b
 from experiments.report.statistics import steps_to_target
-from experiments.runner import run_id
-from experiments.store import Store
-from experiments.suite import ADAMW, EQUAL_COST, GRID_A, GRID_B, GRIDS, Suite
-from experiments.suite_run import planned
 from experiments.tasks.registry import suite_setting
 
 SGD = ("sgd", "sgd-grid")

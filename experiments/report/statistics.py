@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from experiments.frames import groups, records, where
+from experiments.common.frames import groups, records, where
 
 RESAMPLES = 4000
 CONFIDENCE = 0.95

@@ -6,12 +6,12 @@ import math
 import statistics
 from typing import NamedTuple
 
-from experiments.frames import groups, records, where
-from experiments.gaps import geometric_mean
+from experiments.common.frames import groups, records, where
+from experiments.common.suboptimality import geometric_mean
+from experiments.engine.run_suite import failures
+from experiments.engine.suite import GRID_A, GRIDS, load_suite
 from experiments.report.results import LABELS, Results
 from experiments.report.statistics import Comparison, compare
-from experiments.suite import GRID_A, GRIDS, load_suite
-from experiments.suite_run import failures
 
 
 class Table(NamedTuple):

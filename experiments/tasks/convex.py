@@ -186,7 +186,6 @@ _SHARED: dict[str, Callable[..., SolvedTask]] = {
 CONVEX: dict[str, Callable[..., SolvedTask]] = {
     name: partial(factory, name) for name, factory in {**_BUNDLED, **_SHARED}.items()
 }
-SHARED = frozenset(_SHARED)  # these need the shared data folder
 SPARSE = ("news20-logistic",)
 DEMO = ("breast-cancer-logistic", "digits-softmax", "diabetes-ridge", "diabetes-lad", "a9a-logistic")
 

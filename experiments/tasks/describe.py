@@ -7,7 +7,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from experiments.tasks.deep import DeepTask
+from experiments.tasks.networks import DeepTask
 from experiments.tasks.objective import ConvexTask
 from experiments.tasks.registry import task_files
 from experiments.tasks.sparse import SparseRows

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from experiments.tasks.data import DataDir, verified
-from experiments.tasks.deep import DeepTask, LaneNetwork, Split
+from experiments.tasks.networks import DeepTask, LaneNetwork, Split
 
 FILES = ("series/ETTh1.csv.gz",)
 CHANNELS = 7

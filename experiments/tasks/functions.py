@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from jax import Array, lax
 
-from experiments.tasks.deep import DeepTask
+from experiments.tasks.networks import DeepTask
 from experiments.tasks.objective import ConvexTask
 from experiments.tasks.sparse import SparseRows
 from experiments.tasks.task import Problem, Task

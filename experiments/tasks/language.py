@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from experiments.tasks.data import DataDir, verified
-from experiments.tasks.deep import DeepTask, Split, token_loss
+from experiments.tasks.networks import DeepTask, Split, token_loss
 
 FILES = ("text/tinyshakespeare.txt.gz",)
 CHARACTERS = 65

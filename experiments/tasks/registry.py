@@ -10,12 +10,12 @@ from typing import Any
 
 import torch
 
-from experiments.names import check_names
+from experiments.common.names import check_names
 from experiments.tasks import forecasting, language, tabular, vision
 from experiments.tasks.convex import CONVEX, DEMO, FILES, SPARSE
 from experiments.tasks.data import DataDir, has_shared_data
-from experiments.tasks.deep import DeepTask
 from experiments.tasks.language import Shape
+from experiments.tasks.networks import DeepTask
 from experiments.tasks.task import Setting, Task
 
 NETWORK = "digits-network"

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
-from experiments.files import write_text
+from experiments.common.atomic_files import write_text
 from experiments.tasks import minimum
 from experiments.tasks.objective import ConvexTask
 from experiments.tasks.sparse import SparseRows

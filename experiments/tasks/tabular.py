@@ -9,7 +9,7 @@ import torch
 from sklearn.preprocessing import QuantileTransformer
 
 from experiments.tasks.data import DataDir, hold_out, verified
-from experiments.tasks.deep import DeepTask, LaneNetwork, Split
+from experiments.tasks.networks import DeepTask, LaneNetwork, Split
 from experiments.tasks.vision import perceptron
 
 FILES = ("tabular/magic04.csv.gz",)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from experiments.tasks.data import DataDir, hold_out, load_sklearn, verified
-from experiments.tasks.deep import DeepTask, LaneNetwork, Split
+from experiments.tasks.networks import DeepTask, LaneNetwork, Split
 
 MNIST_FILES = tuple(
     f"images/mnist/{part}-idx{dims}-ubyte.gz"

@@ -15,7 +15,8 @@ Assumption: given the means, the noise of the merged blocks is Gaussian and of l
 walk. The means need not be on a line. The estimate of the slope weighs the blocks by numbers that increase and sum to
 zero, so by Chebyshev's sum inequality its expectation is not positive wherever the means do not increase: "it rises" is
 held against all curves that nowhere rise, "it falls" against all that nowhere fall, "it falls by less than s" against
-all that fall by s everywhere. ``python -m experiments.control`` measures what comes of it where the assumption fails.
+all that fall by s everywhere. ``python -m experiments study control`` measures what comes of it where the assumption
+fails.
 """
 
 import math

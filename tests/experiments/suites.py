@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from experiments.suite import Suite, parse_suite
+from experiments.engine.suite import Suite, parse_suite
 
 ROOT = Path(__file__).parents[2]
 TINY = """

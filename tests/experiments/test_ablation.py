@@ -8,14 +8,15 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from experiments.ablation import runs
-from experiments.ablation.__main__ import main
-from experiments.ablation.runs import Job, run
-from experiments.ablation.switches import applied, switches
-from experiments.ablation.table import figures, summary
-from experiments.dense import ALL
+from experiments.studies.ablation import runs
+from experiments.studies.ablation.changes import applied
+from experiments.studies.ablation.runs import Job, run
+from experiments.studies.ablation.switches import switches
+from experiments.studies.ablation.table import figures, summary
+from experiments.tasks.exact import ALL
 from pfopt import options
 from pfopt.core.config import AROUND_BASE, PRACTICAL
+from tests.experiments.commands import run as command
 
 EXACT, NOISY = (
     ("diabetes-lad", ALL, 150),
@@ -77,14 +78,14 @@ def test_a_run_is_kept_and_not_made_again(tmp_path: Path, monkeypatch: pytest.Mo
     kept, output = tmp_path / "runs.csv", tmp_path / "table.csv"
     arguments = ["lanes", "--tasks", "diabetes-lad", "--only", "cap: no growth", "--processes", "1"]
     arguments += ["--runs", str(kept), "--output", str(output)]
-    main(arguments)
+    assert command("study", "ablation", *arguments) == 0
     table = pd.read_csv(output)
     assert set(table.group) == {"lanes, exact", "lanes, batches of 16"}
     assert "cap: no growth" in set(table.variant)
     assert (table.tasks == 1).all()
     made = kept.read_text()
     monkeypatch.setattr(runs, "run", None)
-    main(arguments)
+    assert command("study", "ablation", *arguments) == 0
     assert kept.read_text() == made
 
 

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from experiments.at_scale import Job, run
+from experiments.studies.at_scale import Job, run
 
 
 def test_learning_rates_are_used() -> None:

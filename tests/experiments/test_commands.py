@@ -12,23 +12,20 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from experiments import __main__, demo, downloads, ratios
-from experiments.__main__ import main
-from experiments.gaps import gap, geometric_mean
-from experiments.parallel import run_parallel
+from experiments import cli, demo
+from experiments.common.parallel import run_parallel
+from experiments.common.suboptimality import gap, geometric_mean
+from experiments.methods.registry import METHODS, Method
+from experiments.studies import ratios
+from experiments.studies.study import load_study, study_names
+from experiments.tasks import download as downloads
 from experiments.tasks.registry import DEMO_NAMES
-
-
-def run(*arguments: str) -> int:
-    """Run a command as the shell would; return its exit code."""
-    try:
-        return main(arguments)
-    except SystemExit as exit_:
-        return int(exit_.code or 0)
+from tests.experiments.commands import run
 
 
 def run_tiny_demo(output: Path, *tasks: str) -> int:
-    return run("demo", "--tasks", *tasks, "--budget", "400", "--output", str(output), "--processes", "1")
+    chosen = [part for task in tasks for part in ("--tasks", task)]
+    return run("demo", *chosen, "--budget", "400", "--output", str(output), "--processes", "1")
 
 
 def test_demo_writes_its_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -62,12 +59,12 @@ def test_interrupted_demo_keeps_what_was_finished(
     ("arguments", "sentence"),
     [
         (["demo", "--tasks", "nonsense"], "unknown task nonsense; valid names: breast-cancer-logistic, "),
-        (["demo", "--budget", "0"], "must be an integer of at least 400, got '0'"),
-        (["demo", "--seed", "one"], "must be an integer of at least 0, got 'one'"),
+        (["demo", "--budget", "0"], "Invalid value for '--budget': "),
+        (["demo", "--seed", "one"], "Invalid value for '--seed': "),
         (["demo", "--data-dir", "no/such/folder"], "no/such/folder holds no inventory.json"),
-        (["demo", "--output", __file__], "test_commands.py is not a folder"),
-        (["ratios", "--methods", "adam"], "unknown method adam; nearest: adamw, "),
-        (["ratios", "--options", "[1]"], "--options must be a JSON object, got [1]"),
+        (["demo", "--output", __file__], "test_commands.py' is a file"),
+        (["study", "ratios", "--methods", "adam"], "unknown method adam; nearest: adamw, "),
+        (["study", "ratios", "--options", "[1]"], "must be a JSON object, got [1]"),
     ],
 )
 def test_wrong_arguments(arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -99,34 +96,68 @@ def test_demo_leaves_out_what_has_no_data(
     no_network: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[demo.DemoOptions] = []
-    monkeypatch.setattr(__main__, "run_demo", lambda options, _: seen.append(options))
+    monkeypatch.setattr(cli, "run_demo", lambda options, _: seen.append(options))
     assert run("demo", "--data-dir", no_network) == 0
     assert set(DEMO_NAMES) - set(seen[0].tasks) == {"a9a-logistic"}
     assert "Tasks without data are left out. libsvm/a9a.bz2 is not" in capsys.readouterr().out
 
 
-def test_ratios_command(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(ratios, "_cached_grid", ratios.compute_grid)  # without the cache
+def test_ratios(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ratios, "STORE", tmp_path / "store")
     table = tmp_path / "ratios.csv"
-    arguments = ["--tasks", "diabetes-ridge", "--methods", "dog", "pfopt", "--seeds", "0", "--budget", "400"]
-    assert run("ratios", *arguments, "--grid-b", "--processes", "1", "--csv", str(table)) == 0
+    arguments = [
+        "--tasks",
+        "diabetes-ridge",
+        "--methods",
+        "dog",
+        "--methods",
+        "pfopt",
+        "--seeds",
+        "0",
+        "--grid-b",
+    ]
+    arguments += ["--budget", "400", "--processes", "1", "--output", str(table)]
+    assert run("study", "ratios", *arguments) == 0
     rows = pd.read_csv(table).set_index("method")
     assert list(rows.index) == ["grid B", "dog", "pfopt"]
     assert rows.ratio["grid B"] <= 1.0
     assert "geometric mean" in capsys.readouterr().out
+    monkeypatch.setattr(ratios, "execute", None)  # nothing is run again
+    assert run("study", "ratios", *arguments) == 0
+    pd.testing.assert_frame_equal(pd.read_csv(table).set_index("method"), rows)
 
 
-def test_a_failed_run_stays_in_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*_: Any, **__: Any) -> Any:
-        raise RuntimeError("no luck")
+def test_a_failed_run_stays_in_the_table_and_is_not_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Broken(Method):
+        def __call__(self, *args: Any, **options: Any) -> Any:
+            raise RuntimeError("no luck")
 
-    monkeypatch.setattr(ratios, "_cached_grid", ratios.compute_grid)
-    monkeypatch.setitem(ratios.METHODS, "dog", broken)
-    (row,) = ratios._run_job(ratios.RatioJob("diabetes-ridge", 0, 400, ("dog",)))
-    assert row["ratio"] == math.inf
-    assert row["error"] == "RuntimeError: no luck"
+    monkeypatch.setattr(ratios, "STORE", tmp_path)
+    monkeypatch.setitem(METHODS, "dog", Broken("broken", "peer", "dog", "run_dog"))
+    for _ in range(2):
+        (row,) = ratios.run(ratios.Job("diabetes-ridge", 0, 400, ("dog",)))
+        assert row["ratio"] == math.inf
+        assert row["error"] == "RuntimeError: no luck"
+    assert len(list((tmp_path / "runs").iterdir())) == 1
+
+
+@pytest.mark.parametrize("name", study_names())
+def test_a_study_is_named_after_its_file_and_asks_one_question(name: str) -> None:
+    study = load_study(name)
+    assert study.name == name
+    assert study.question.count("?") == 1
+    assert study.question.endswith("?")
+
+
+def test_studies_and_their_options_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("studies") == run("study", "regimes", "--help") == 0
+    printed = capsys.readouterr().out
+    assert "horizon: What does not knowing the horizon cost? experiments/results/horizon.csv" in printed
+    assert "--seeds SEED" in printed
+    assert run("study", "horizn") == 2
+    assert "unknown study horizn; nearest: horizon; " in capsys.readouterr().err
 
 
 def test_summary_worked_example() -> None:

@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from experiments.contracts import main
+from experiments.studies.contracts import answer
 
 
 def test_page(tmp_path: Path) -> None:
     page = tmp_path / "contracts.md"
-    main(["--torch", "DoG", "--optax", "--output", str(page)])
+    answer(["DoG"], [], page)
     text = page.read_text()
     assert "| check | DoG |" in text
     assert "| `takes_groups` | **no** |" in text

@@ -10,12 +10,12 @@ import torch
 from scipy.optimize import lsq_linear, minimize
 from sklearn.linear_model import LogisticRegression
 
-from experiments.tasks.convex import CONVEX, DEMO, SHARED
+from experiments.tasks.convex import CONVEX, DEMO, FILES
 from experiments.tasks.minimum import solve
 from experiments.tasks.registry import NAMES, make_task
 from experiments.tasks.solved import SolvedTask
 
-BUNDLED = [name for name in CONVEX if name not in SHARED]
+BUNDLED = [name for name in CONVEX if name not in FILES]
 ONE_PER_LOSS = [
     "breast-cancer-logistic",
     "wine-softmax",

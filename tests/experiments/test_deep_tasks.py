@@ -10,9 +10,9 @@ from scipy.sparse import csr_array, random_array
 
 from experiments.tasks import forecasting, language
 from experiments.tasks.data import has_shared_data
-from experiments.tasks.deep import DeepTask
 from experiments.tasks.describe import describe_task, sample_of
 from experiments.tasks.functions import make_jax_task
+from experiments.tasks.networks import DeepTask
 from experiments.tasks.registry import DEEP, JAX, make_task, suite_setting, task_files
 from experiments.tasks.sparse import SparseRows
 

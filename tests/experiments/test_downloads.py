@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from experiments import downloads
 from experiments.tasks import data
+from experiments.tasks import download as downloads
 
 ROWS = b"+1 1:0.5\r\n-1 3:2\r\n"
 QUIET = Console(quiet=True)

@@ -8,18 +8,17 @@ import pytest
 import torch
 from torch.optim import SGD
 
-from experiments.faults import processes, structures
-from experiments.faults.__main__ import counts, main
-from experiments.faults.methods import METHODS, Method
-from experiments.faults.problems import PROBLEMS, STEPS
-from experiments.faults.run import IN_PROCESSES, KINDS, Job, run
-from experiments.faults.training import Training
+from experiments.studies.faults import processes, structures
+from experiments.studies.faults.methods import METHODS, Method
+from experiments.studies.faults.problems import PROBLEMS, STEPS
+from experiments.studies.faults.run import IN_PROCESSES, KINDS, Job, run
+from experiments.studies.faults.study import answer, counts
+from experiments.studies.faults.training import Training
 
 
 def test_campaign(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output = tmp_path / "faults.csv"
-    chosen = ["--kinds", "gradients", "groups", "--methods", "ParameterFreeSGD", "DoG", "--runs", "2"]
-    main([*chosen, "--output", str(output)])
+    answer(["gradients", "groups"], ["ParameterFreeSGD", "DoG"], runs=2, output=output)
     table = pd.read_csv(output, keep_default_na=False)
     assert len(table) == 8
     lost = table[table.lost != ""]

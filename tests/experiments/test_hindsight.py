@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-
 import numpy as np
 import pandas as pd
 import pytest
 
-from experiments import hindsight
+from experiments.studies import hindsight
 
 FIGURES = {0: [1.0, 2.0, 9.0], 1: [4.0, 1.0, 9.0], 2: [2.0, 1.0, 9.0]}  # by seed, of three learning rates
 
@@ -45,11 +43,8 @@ def test_one_seed_is_no_choice() -> None:
         hindsight.chosen_elsewhere(lanes({0: FIGURES[0]}))
 
 
-def test_the_published_records_can_be_read(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(sys, "argv", ["hindsight", "quick"])
-    hindsight.main()
+def test_the_published_records_can_be_read(capsys: pytest.CaptureFixture[str]) -> None:
+    hindsight.answer("quick")
     lines = capsys.readouterr().out.splitlines()
     for (column, against), line in zip(hindsight.PAIRS, lines[:6], strict=True):
         assert line.startswith(f"{column} / {against}: ")

@@ -7,12 +7,12 @@ import math
 import pytest
 import torch
 
-from experiments.frames import records, where
+from experiments.common.frames import records, where
 from experiments.methods.dog import run_dog
 from experiments.methods.lane import run_sgd
 from experiments.methods.parameter_free import run_parameter_free
 from experiments.methods.sgd_grid import grid_a, grid_b, sgd_grid
-from experiments.tasks.deep import DeepTask
+from experiments.tasks.networks import DeepTask
 from experiments.tasks.registry import NETWORK, make_setting, make_task
 from experiments.tasks.task import Setting, with_lanes
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from experiments.mlflow_log import log_suite
+from experiments.engine.run_suite import Execution, run_suite
+from experiments.engine.store import Store
+from experiments.report.mlflow_log import log_suite
 from experiments.report.page import write_report
-from experiments.store import Store
-from experiments.suite_run import Execution, run_suite
 from tests.experiments.suites import tiny_suite
 
 pytest.importorskip("mlflow")

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiments.never_worse.__main__ import main
-from experiments.never_worse.problems import FAMILIES
-from experiments.never_worse.run import METHODS, Job, run
+from experiments.studies.never_worse.families import FAMILIES
+from experiments.studies.never_worse.run import METHODS, Job, run
+from experiments.studies.never_worse.study import answer
 
 
 @pytest.mark.parametrize("family", [name for name in FAMILIES if name not in ("constant", "steps")])
@@ -23,7 +23,7 @@ def test_gradients(family: str) -> None:
 
 def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output = tmp_path / "never_worse.csv"
-    main(["--problems", "42", "--output", str(output)])
+    answer(42, output=output)
     table = pd.read_csv(output)
     assert table[table.method == "pfopt.minimize"].runs.sum() == 42
     assert "pfopt.minimize: 0 of 42 runs at fault" in capsys.readouterr().out

@@ -8,7 +8,7 @@ import torch
 from dog import LDoG
 from torch import nn
 
-from experiments.gaps import gap
+from experiments.common.suboptimality import gap
 from experiments.methods.dog import DoGTrainer
 from experiments.methods.peers import ScheduleFreeTrainer, dadapt_sgd, prodigy, schedule_free
 from experiments.methods.registry import METHODS

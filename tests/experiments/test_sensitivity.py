@@ -3,10 +3,10 @@
 import pandas as pd
 import pytest
 
-from experiments import dense
-from experiments.dense import ALL, affordable
-from experiments.gaps import CLIP
-from experiments.sensitivity import Job, run, summary, variants
+from experiments.common.suboptimality import CLIP
+from experiments.studies.sensitivity import Job, run, summary, variants
+from experiments.tasks import exact as dense
+from experiments.tasks.exact import ALL, affordable
 
 
 def test_ratios_are_to_the_defaults_of_the_same_task_and_batches() -> None:

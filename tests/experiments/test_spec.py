@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from experiments import runner, sources
+from experiments.engine import code_hash as sources
+from experiments.engine import execute as runner
+from experiments.engine.code_hash import closure
+from experiments.engine.spec import RunSpec
 from experiments.methods.registry import METHODS, Method
-from experiments.sources import closure
-from experiments.spec import RunSpec
 
 SPEC = RunSpec("quick", "diabetes-ridge", "dog", 0, 100)
 

@@ -15,10 +15,10 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from experiments import files
-from experiments.runner import Record, comparable
-from experiments.store import Store
-from experiments.suite_run import Execution, run_suite
+from experiments.common import atomic_files as files
+from experiments.engine.execute import Record
+from experiments.engine.run_suite import Execution, run_suite
+from experiments.engine.store import Store
 from tests.experiments.suites import ROOT, tiny_suite
 
 
@@ -112,6 +112,12 @@ SUITE = replace(
     grid=None,
     sensitivity=None,
 )
+
+
+def comparable(rows: pd.DataFrame) -> pd.DataFrame:
+    """The columns of ``runs.csv`` that do not depend on when and how fast a run was computed."""
+    timed = ["seconds", "wall_seconds"]
+    return rows.drop(columns=timed).sort_values("run_id", ignore_index=True).replace({np.nan: None})
 
 
 def run(folder: str) -> pd.DataFrame:

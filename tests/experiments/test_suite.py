@@ -12,26 +12,18 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from experiments import runner
-from experiments.__main__ import main
+from experiments.engine import execute as runner
+from experiments.engine.execute import execute
+from experiments.engine.planner import can_run, plan
+from experiments.engine.run_suite import Execution, failures, run_suite
+from experiments.engine.spec import RunSpec
+from experiments.engine.store import Store
+from experiments.engine.suite import LaneGrid, load_suite, parse_suite, suite_names
 from experiments.methods.registry import METHODS, Method
-from experiments.plan import can_run, plan
-from experiments.runner import execute
-from experiments.spec import RunSpec
-from experiments.store import Store
-from experiments.suite import LaneGrid, load_suite, parse_suite, suite_names
-from experiments.suite_run import Execution, failures, run_suite
 from experiments.tasks.functions import LOGITS
 from experiments.tasks.registry import JAX
+from tests.experiments.commands import run
 from tests.experiments.suites import tiny_suite
-
-
-def run(*arguments: str) -> int:
-    """Run a command as the shell would; return its exit code."""
-    try:
-        return main(arguments)
-    except SystemExit as exit_:
-        return int(exit_.code or 0)
 
 
 @pytest.mark.parametrize("name", suite_names())
@@ -126,9 +118,9 @@ def test_a_run_that_takes_too_long_is_a_row() -> None:
         (["run", "quick", "--only", "diabetes-rigde"], "nearest: diabetes-ridge"),
         (["status", "quick", "--only", "prodigy"], "unknown task or method of suite quick prodigy"),
         (["run", "quick", "--reuse", "nowhere"], "--reuse: nowhere/records.tar.xz cannot be read"),
-        (["run", "quick", "--jobs", "0"], "--jobs must be at least 1, got 0"),
+        (["run", "quick", "--jobs", "0"], "Invalid value for '--jobs': "),
         (["report", "deep"], "nothing of suite deep has been run; python -m experiments run deep"),
-        (["run", "quick", "--backend", "ray", "--jobs", "2"], "--backend ray needs the package ray"),
+        (["run", "quick", "--backend", "rye"], "unknown backend rye; valid names: loky, dask"),
     ],
 )
 def test_wrong_arguments(

@@ -10,12 +10,12 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
+from experiments.engine.run_suite import Execution, run_suite
+from experiments.engine.store import Store
+from experiments.engine.suite import GRID_A, GRID_B
 from experiments.report import statistics, tables
 from experiments.report.page import publish, write_report
 from experiments.report.results import collect
-from experiments.store import Store
-from experiments.suite import GRID_A, GRID_B
-from experiments.suite_run import Execution, run_suite
 from tests.experiments.suites import tiny_suite
 
 

@@ -10,13 +10,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from experiments.held_out_problems import cases, vision
+from experiments.held_out_problems import run as runs
+from experiments.held_out_problems.registry import CASES, PROBLEMS, SETS, make_problem
+from experiments.held_out_problems.run import Job, jobs, run
+from experiments.held_out_problems.table import conclusions, summary
 from experiments.tasks.data import has_shared_data
-from experiments.unseen import cases, vision
-from experiments.unseen import run as runs
-from experiments.unseen.__main__ import main
-from experiments.unseen.registry import CASES, PROBLEMS, make_problem
-from experiments.unseen.run import Job, jobs, run
-from experiments.unseen.table import conclusions, summary
+from tests.experiments.commands import run as command
 
 NAMES = [name for name in PROBLEMS if name not in CASES or has_shared_data()]  # which most cases read
 
@@ -78,7 +78,8 @@ def test_a_problem_is_run_by_every_method_and_reported(
     monkeypatch.setitem(PROBLEMS, "cnn_bn_noise", (60, PROBLEMS["cnn_bn_noise"][1]))
     monkeypatch.setattr(runs, "RATES", {"sgd": (0.1,), "adamw": (0.01,)})
     output = tmp_path / "unseen.csv"
-    main(["--only", "cnn_bn_noise", "--seeds", "3", "--processes", "1", "--output", str(output)])
+    arguments = ["study", "unseen", "--only", "cnn_bn_noise", "--processes", "1", "--output", str(output)]
+    assert command(*arguments, "--seeds", "3") == 0
     table = pd.read_csv(output)
     assert sorted(table.method) == ["adamw", "pfopt", "pfopt-adamw", "sgd"]
     assert (table.training < table.initial).all()
@@ -89,18 +90,12 @@ def test_a_problem_is_run_by_every_method_and_reported(
     assert "cnn_bn_noise" in printed
     assert "pfopt-adamw, of 1 problems" in printed
     assert (table.loudest >= 1).all()
-    main(
-        ["--only", "cnn_bn_noise", "--seeds", "3", "--processes", "1", "--output", str(output), "--ours-only"]
-    )
+    assert command(*arguments, "--seeds", "3", "--ours-only") == 0
     pd.testing.assert_frame_equal(pd.read_csv(output), table)
-    main(
-        ["--only", "cnn_bn_noise", "--seeds", "4", "--processes", "1", "--output", str(output), "--ours-only"]
-    )
+    assert command(*arguments, "--seeds", "4", "--ours-only") == 0
     both = pd.read_csv(output)
     pd.testing.assert_frame_equal(pd.DataFrame(both[both.seed == 3]).reset_index(drop=True), table)
     assert set(both[both.seed == 4].method) == {"pfopt", "pfopt-adamw"}
-    with pytest.raises(SystemExit):
-        main(["--output", str(tmp_path / "none.csv"), "--ours-only"])
 
 
 def test_how_loud_a_run_was() -> None:
@@ -162,7 +157,22 @@ def test_the_table_holds_means_over_seeds_against_the_best_rate() -> None:
     ]
 
 
-def test_an_unknown_problem_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        main(["--only", "finetune"])
-    assert "unknown problem finetune; nearest: finetune_b8" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--only", "finetune"], "unknown problem of set problems finetune; nearest: finetune_b8"),
+        (["--only", "rare_words"], "unknown problem of set problems rare_words"),
+        (
+            ["--set", "cases", "--only", "vit"],
+            "unknown problem of set cases vit; valid names: vit_small_weights, ",
+        ),
+        (["--output", "none.csv", "--ours-only"], "an output that holds the grids' runs, got none.csv"),
+    ],
+)
+def test_wrong_arguments(arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command("study", "unseen", *arguments) == 2
+    assert sentence in capsys.readouterr().err
+
+
+def test_problems_and_cases_are_two_sets() -> None:
+    assert {name: len(problems) for name, problems in SETS.items()} == {"problems": 54, "cases": 7}

@@ -1,1 +1,0 @@
-"""How often the monitor of ``pfopt.control`` is wrong, how soon it is right, and what stopping by it saves."""

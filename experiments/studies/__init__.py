@@ -1,0 +1,1 @@
+"""One question a file: ``python -m experiments studies`` lists them, ``study NAME`` answers one."""

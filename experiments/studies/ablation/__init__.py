@@ -1,0 +1,3 @@
+"""Study ``ablation``: mechanisms of the practical plan, switched off."""
+
+from experiments.studies.ablation.study import STUDY as STUDY

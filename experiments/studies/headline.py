@@ -1,0 +1,97 @@
+"""The README's table, from ``runs.csv`` of the published suites, written between its markers.
+
+A grid's rate is the one of least training loss on the task and seed at hand.
+"""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+
+from experiments.common.atomic_files import write_text
+from experiments.common.frames import concat, groups, records, where
+from experiments.common.suboptimality import gap
+from experiments.engine.suite import ADAMW, GRID_A, load_suite
+from experiments.studies.hindsight import published
+from experiments.studies.study import RESULTS, ROOT, Study
+
+README = ROOT / "README.md"
+BEGIN, END = "<!-- headline: python -m experiments study headline -->\n", "<!-- end of headline -->"
+GRID_A_OPTIONS = {"schedule": "linear", "momentum": 0.9}  # of the networks
+METHODS = {  # of a suite's records; what the row is called; runs that one use of it costs
+    "pfopt": ("`ParameterFreeSGD`", "1"),
+    "pfopt-adamw": ("`ParameterFree(AdamW)`", "1"),
+    "sgd": ("tuned SGD: 18 rates, linear decay", "18"),
+    "adamw": ("tuned AdamW: its grid, cosine", "10"),
+    "prodigy": ("Prodigy", "1"),
+}
+
+
+def held_out_errors() -> pd.DataFrame:
+    """One row per network, seed and method: the held-out error of the run, of a grid that of least training loss."""
+    frame = pd.read_csv(RESULTS / "deep" / "runs.csv")
+    frame = pd.DataFrame(frame[frame.method.isin(list(METHODS)) & (frame.status == "done")])
+    of_grid_a = frame.kwargs.map(lambda text: GRID_A_OPTIONS.items() <= json.loads(text).items())
+    frame = pd.DataFrame(frame[(frame.method != "sgd") | of_grid_a])
+    error = np.where(frame.test_metric == "accuracy", 1 - frame.test, frame.test)
+    chosen = frame.assign(column=frame.method, figure=error).sort_values("value")
+    return chosen.groupby(["task", "seed", "column"], as_index=False).first()
+
+
+def training_figures(suite: str) -> pd.DataFrame:
+    """Task, seed, column and figure of merit, as the suite's report has them."""
+    runs = pd.read_csv(RESULTS / suite / "runs.csv")
+    single = where_one_run(runs)
+    figures = [gap(row["value"], row["minimum"]) for row in records(single)]
+    own = single[["task", "seed"]].assign(column=single.method, figure=figures)
+    names = {GRID_A: "sgd", ADAMW: "adamw"}
+    grids = published(load_suite(suite))
+    grids = pd.DataFrame(grids[grids.column.isin(list(names))])
+    return concat([own, grids.assign(column=grids.column.map(names))])
+
+
+def where_one_run(runs: pd.DataFrame) -> pd.DataFrame:
+    """The runs of methods that have no grid."""
+    return pd.DataFrame(runs[runs.method.isin([name for name in METHODS if name not in ("sgd", "adamw")])])
+
+
+def ratios(figures: pd.DataFrame) -> dict[str, float]:
+    """Geometric mean over tasks and seeds of every method's figure over that of the tuned SGD."""
+    reference = where(figures, column="sgd").set_index(["task", "seed"]).figure
+    found = {}
+    for (method,), part in groups(figures, "column"):
+        own = part.set_index(["task", "seed"]).figure
+        found[method] = float(np.exp(np.log(own / reference).mean()))
+    return found
+
+
+def table() -> str:
+    """The five rows, in Markdown."""
+    columns = [ratios(held_out_errors()), *(ratios(training_figures(suite)) for suite in ("deep", "convex"))]
+    lines = [
+        "| | held-out error, 8 networks | training loss, 8 networks | suboptimality, 22 convex tasks | runs |",
+        "|---|---:|---:|---:|---:|",
+    ]
+    for method, (name, runs) in METHODS.items():
+        figures = [column.get(method) for column in columns]
+        shown = " | ".join("" if figure is None else f"{figure:.2f}" for figure in figures)
+        lines.append(f"| {name} | {shown} | {runs} |")
+    return "\n".join(lines) + "\n"
+
+
+def answer() -> None:
+    """Write the table into the README."""
+    before, _, rest = README.read_text().partition(BEGIN)
+    _, _, after = rest.partition(END)
+    write_text(README, f"{before}{BEGIN}{table()}{END}{after}")
+    print(table())
+
+
+STUDY = Study(
+    "headline",
+    "What do five ways to train reach on data that was held out and in training, and what do they cost?",
+    answer,
+    (README,),
+)
