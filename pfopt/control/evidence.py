@@ -14,6 +14,7 @@ class Evidence(NamedTuple):
     """All that a verdict rests on; a statement is None where it is not certain."""
 
     streams: dict[str, Stream]
+    step: int
     ahead: int  # steps that are left, or as many as were made
     known: bool  # the former
     min_gain: float
@@ -31,11 +32,13 @@ class Evidence(NamedTuple):
     def plateau(self) -> Verdict | None:
         """Of the validation loss; of the training loss unless the other one still falls.
 
-        A validation loss that has not fallen yet, while the training loss does, has not begun.
+        A loss that has not fallen yet has not begun, as while a learning rate warms up: it must be flat for half of the
+        budget, and a validation loss not while the training loss falls.
         """
+        late = self.known and self.ahead <= self.step
         for name in WATCHED:
             stream, gain = self.streams[name], self.gain(name)
-            if not stream.has_fallen and self.streams["training"].direction < 0:
+            if not stream.has_fallen and (not late or self.streams["training"].direction < 0):
                 continue
             worth = self.min_gain * self._worth(stream)
             if gain.high <= worth:

@@ -38,7 +38,8 @@ class Monitor:
     improves      the slope is below 0, in the newest window in which its sign is certain
     plateau       even at the steepest slope that an interval allows, what is left of the budget (as many steps
                   again where that is unknown) gains less than ``min_gain`` of what was gained; a loss that falls faster
-                  later on, as where a learning rate decays, is not foreseen
+                  later on, as where a learning rate decays, is not foreseen, but one that has not fallen at all is
+                  waited for until half of the budget
     overfits      the slope of the validation loss is above 0, and that of the training loss is not
     diverges      the slope of the training loss is above 0, and the validation loss does not fall; or the newest
                   loss is not finite, or beyond 1e150
@@ -212,6 +213,7 @@ class Monitor:
         ahead = step if left is None else max(left, least)
         return Evidence(
             streams=self._streams,
+            step=step,
             ahead=ahead,
             known=ahead == left,
             min_gain=self.min_gain,

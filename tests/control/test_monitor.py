@@ -71,8 +71,17 @@ def test_a_plateau() -> None:
 
 
 def test_a_run_that_never_gained_is_measured_by_its_loss() -> None:
-    assert watch(Monitor(min_gain=0.05), range(1100), lambda _: 2.3).verdict.kind == Kind.PLATEAU
-    assert watch(Monitor(min_gain=0.001), range(1100), lambda _: 2.3).verdict.kind == Kind.UNDECIDED
+    for min_gain, kind in ((0.05, Kind.PLATEAU), (0.001, Kind.UNDECIDED)):
+        monitor = Monitor(min_gain=min_gain, total_steps=1600)
+        assert watch(monitor, range(1100), lambda _: 2.3).verdict.kind == kind
+
+
+def test_a_run_that_has_not_begun_is_waited_for() -> None:
+    """Until half of the budget; as long as it has to where there is none."""
+    monitor = watch(Monitor(total_steps=400), range(190), lambda _: 2.3, noise=1e-4)
+    assert monitor.verdict.kind == Kind.UNDECIDED
+    assert watch(monitor, range(190, 260), lambda _: 2.3, noise=1e-4).verdict.kind == Kind.PLATEAU
+    assert watch(Monitor(), range(260), lambda _: 2.3, noise=1e-4).verdict.kind == Kind.UNDECIDED
 
 
 def test_overfitting() -> None:
@@ -104,7 +113,7 @@ def test_a_loss_that_is_not_finite_is_divergence_at_once(name: str, value: float
 @pytest.mark.parametrize("value", [2.3, 0.0, -1e-30, 1e100])
 def test_a_loss_that_does_not_move_is_a_plateau(value: float) -> None:
     """What rounding makes of it is neither progress nor divergence."""
-    monitor = watch(Monitor(), range(400), lambda _: value, noise=0.0)
+    monitor = watch(Monitor(total_steps=500), range(400), lambda _: value, noise=0.0)
     assert monitor.verdict.kind == Kind.PLATEAU
     assert all(
         found.interval.low <= 0.0 <= found.interval.high for found in monitor._streams["training"].found
@@ -113,8 +122,9 @@ def test_a_loss_that_does_not_move_is_a_plateau(value: float) -> None:
 
 def test_a_validation_loss_that_has_not_begun_is_no_plateau() -> None:
     """An accuracy at chance, say, while the training loss falls already."""
-    assert watch(Monitor(), range(200), falling, lambda _: 0.9, noise=0.0).verdict.kind == Kind.IMPROVES
-    assert watch(Monitor(), range(200), lambda _: 2.0, lambda _: 0.9, noise=0.0).verdict.kind == Kind.PLATEAU
+    for loss, kind in ((falling, Kind.IMPROVES), (lambda _: 2.0, Kind.PLATEAU)):
+        monitor = Monitor(total_steps=250)
+        assert watch(monitor, range(200), loss, lambda _: 0.9, noise=0.0).verdict.kind == kind
 
 
 def test_another_run_begins_anew() -> None:

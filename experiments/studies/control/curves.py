@@ -10,9 +10,9 @@ from typing import Any
 
 import pandas as pd
 
+from experiments.studies.control.rules import Evaluations, rows, told
 from experiments.common.frames import records, where
 from experiments.engine.store import ARCHIVE, Store
-from experiments.studies.control.rules import Evaluations, rows
 from pfopt.control import Monitor
 
 RESULTS = Path(__file__).resolve().parents[2] / "results"
@@ -60,12 +60,14 @@ def evaluations(objective: pd.DataFrame, held_out: pd.DataFrame) -> Evaluations:
 
 def gains(objective: pd.DataFrame, **names: Any) -> list[dict[str, Any]]:
     """At every look: the bound on the gain of what is left, and what was gained then, over all that was."""
-    monitor, last = Monitor(total_steps=int(objective.step.iloc[-1])), float(objective.value.iloc[-1])
+    budget, last = int(objective.step.iloc[-1]), float(objective.value.iloc[-1])
+    monitor = Monitor()
     scale, found = float(objective.value.iloc[0] - objective.value.min()), []
-    for index, (step, value) in enumerate(zip(objective.step, objective.value, strict=True), start=1):
-        monitor.update(int(step), loss=value)
+    watched = objective[["step", "value", "phase"]].itertuples(index=False)
+    for index, (step, value, phase) in enumerate(watched, start=1):
+        monitor.update(int(step), loss=value, status=told(phase, int(step), budget))
         if index in LOOKS and index < len(objective) and scale > 0:
             bound = monitor.remaining_gain().high
-            foretold = {"done": step / objective.step.iloc[-1], "bound": bound / scale}
+            foretold = {"done": step / budget, "bound": bound / scale}
             found.append({**names, **foretold, "gained": (value - last) / scale})
     return found

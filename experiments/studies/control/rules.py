@@ -61,11 +61,15 @@ def monitored(run: Evaluations) -> Stop:
         if is_evaluation:
             monitor.update(int(step), validation=value)
         else:
-            status = Status(str(phase), 0, int(step), run.budget - int(step), 0.0, 0.0, 0.0, "")
-            monitor.update(int(step), loss=value, status=status)
+            monitor.update(int(step), loss=value, status=told(phase, int(step), run.budget))
         if monitor.should_stop:
             return Stop("monitor", int(step), Kind(monitor.verdict.kind).name.lower())
     return Stop("monitor", run.budget, "")
+
+
+def told(phase: str, step: int, budget: int) -> Status:
+    """What an optimizer would tell a monitor."""
+    return Status(phase, 0, step, budget - step, 0.0, 0.0, 0.0, "")
 
 
 def rows(run: Evaluations, **names: Any) -> list[dict[str, Any]]:
