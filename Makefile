@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test paper lint format clean
+.PHONY: demo test paper compat lint format clean
 
 demo: $(READY)  ## one parameter-free run against a grid of learning rates, on real data
 	$(BIN)/python -m experiments demo
@@ -15,6 +15,10 @@ test: $(READY) lint  ## everything that CI runs
 paper: $(READY)  ## every claim of the paper that numbers can check; rewrites paper_repro/README.md
 	@echo "== claims of the paper (ten minutes on two idle cores)"
 	$(BIN)/python -m paper_repro
+
+compat: $(READY)  ## the oldest and the newest versions of everything, on every Python at hand; rewrites docs/compat.md
+	@echo "== versions (gigabytes of downloads, ten minutes for each environment)"
+	$(BIN)/python -m experiments.compat
 
 lint: $(READY)
 	@echo "== lint, format and types"

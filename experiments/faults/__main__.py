@@ -3,10 +3,10 @@
 Run as ``python -m experiments.faults`` (half an hour on one core); writes ``experiments/results/faults.csv``, one row
 per run, and prints how many faults were injected and how many runs were lost, by kind and method. Lost is a run with a
 parameter that is not finite, or that ends worse than it began by more than three standard errors of the mean of its
-first losses; a resumed run that is not bit for bit the undisturbed one; ranks that have parted; a frozen or removed weight that moved, or
-pruned ones that are back; a checkpoint that cannot be used and is not refused by a sentence; a scale of a
-``GradScaler`` that is gone; a status of success over any of these; and an exception. All methods meet the same faults
-at the same steps.
+first losses; a resumed run that is not bit for bit the undisturbed one; ranks that have parted; a frozen or removed
+weight that moved, or pruned ones that are back; a checkpoint that cannot be used and is not refused by a sentence; a
+scale of a ``GradScaler`` that is gone; a status of success over any of these; and an exception. All methods meet the
+same faults at the same steps.
 """
 
 from __future__ import annotations

@@ -61,7 +61,7 @@ def ranks(method: Method, problem: str, draw: Generator) -> Ran:
 
 
 def signalled(method: Method, problem: str, draw: Generator) -> Ran:
-    """All ranks are ended by SIGKILL and begin anew from the last distributed checkpoint; bit for bit the undisturbed."""
+    """SIGKILL ends all ranks, which go on from the last distributed checkpoint; bit for bit the undisturbed run."""
     seed, kills = int(draw.integers(2**31)), sorted({any_step(draw) for _ in range(2)})
     ran, whole = (Ran(PROBLEMS[problem](np.random.default_rng(seed)), method.ours) for _ in range(2))
     plan = _plan(method, problem, seed)
@@ -105,14 +105,17 @@ def _run_ranks(folder: str) -> None:
             process.kill()
     codes = {process.returncode for process in running}
     if codes not in ({0}, {-signal.SIGKILL}):
-        raise RuntimeError(next((text.strip().splitlines()[-1] for text in told if text.strip()), "a rank ended"))
+        raise RuntimeError(
+            next((text.strip().splitlines()[-1] for text in told if text.strip()), "a rank ended")
+        )
 
 
 def _same(left: list[dict[str, Any]]) -> bool:
     """Whether all ranks stand where the first one does; a sentence may go by the losses that a rank has seen."""
     first, *others = left
     return all(
-        other["status"][:-1] == first["status"][:-1] and all(map(torch.equal, other["params"], first["params"]))
+        other["status"][:-1] == first["status"][:-1]
+        and all(map(torch.equal, other["params"], first["params"]))
         for other in others
     )
 

@@ -43,7 +43,9 @@ class ParameterFreeState(NamedTuple):
     controller: State  # shape=() or (1 + leaves,); int32, bool or real
     run: Run  # likewise
     metric: Metric | None  # likewise; None without a base
-    unit: jax.Array  # shape=(), real; what gradients are multiplied by, see ``core.scale``; 0 until the first one
+    unit: (
+        jax.Array
+    )  # shape=(), real; what gradients are multiplied by, see ``core.scale``; 0 until the first one
     anchor_sq: jax.Array  # shape=(), real; ‖x_0‖²
     step_size: jax.Array  # shape=(), real; the last one taken
     probes: jax.Array  # shape=(), int32; finished
