@@ -97,7 +97,8 @@ def _tested(environment: Environment) -> str:
 
 
 def _uv(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([Path(sys.executable).with_name("uv"), *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+    command = [Path(sys.executable).with_name("uv"), *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
 def page(rows: list[list[str]]) -> str:
@@ -107,8 +108,8 @@ def page(rows: list[list[str]]) -> str:
     lines = [
         "# Compatibility",
         "",
-        "The oldest versions that `pyproject.toml` admits and the newest ones that the package index has, all together in",
-        "an environment for each Python; `make compat` writes this. The tests are a part of all:",
+        "The oldest versions that `pyproject.toml` admits and the newest ones that the package index has, all together",
+        "in an environment for each Python; `make compat` writes this. The tests are a part of all:",
         f"{', '.join(f'`{test}`' for test in TESTS)}.",
         "",
         *table,

@@ -19,7 +19,7 @@ MAKES: dict[str, Callable[..., Any]] = {
 }
 
 
-def network(seed: int = 0) -> tuple[nn.Sequential, Callable[[int], Tensor]]:
+def network(seed: int = 0) -> tuple[Any, Callable[[int], Tensor]]:
     """A network, and the loss of a step's batch."""
     torch.manual_seed(seed)
     inputs, model = torch.randn(256, 8), nn.Sequential(nn.Linear(8, 16), nn.Tanh(), nn.Linear(16, 1))

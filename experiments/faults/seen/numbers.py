@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,12 +19,13 @@ from pfopt.torch import ParameterFree, ParameterFreeSGD
 
 def half_optax() -> str:
     """Row 7."""
+    params: Any
     tx, params = pfopt.optax.parameter_free_sgd(1000), jnp.zeros(4, jnp.float16)
     step, state = jax.jit(tx.update), tx.init(params)
     for _ in range(1000):
         updates, state = step((params - 3).astype(jnp.float16), state, params)
         params = optax.apply_updates(params, updates)
-    return f"optax, float16, minimum at 3: ends {float(jnp.abs(params - 3).max()):.1g} from it"  # type: ignore[operator]
+    return f"optax, float16, minimum at 3: ends {float(jnp.abs(params - 3).max()):.1g} from it"
 
 
 def sparse_base() -> str:
@@ -55,12 +57,13 @@ def small_half() -> str:
             ParameterFreeSGD([wide], STEPS), lambda _, w=wide, f=factor: f * (w - 3).square().sum(), 0, STEPS
         )
         ends.append(float((wide.detach() - 3).abs().max()))
+    params: Any
     tx, params = pfopt.optax.parameter_free_sgd(STEPS), jnp.zeros(10)
     step, state = jax.jit(tx.update), tx.init(params)
     for _ in range(STEPS):
         updates, state = step(2e-24 * (params - 3), state, params)
         params = optax.apply_updates(params, updates)
-    ends.append(float(jnp.abs(params - 3).max()))  # type: ignore[operator]
+    ends.append(float(jnp.abs(params - 3).max()))
     told = ", ".join(f"{end:.1g}" for end in ends)
     runs = "float16 under SGD with small gradients, float32 at 1e-10 and 1e-24, optax at 1e-24"
     return f"{runs}: {told} from the minimum at 3"

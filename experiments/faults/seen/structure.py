@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -33,6 +34,7 @@ def frozen() -> str:
             train(optimizer, loss, STEPS // 2, STEPS)
             optimizer.eval()
             found.append(float((model[0].weight.detach() - kept).norm() / kept.norm()))
+    params: Any
     tx, params = pfopt.optax.parameter_free_sgd(STEPS), {"a": jnp.zeros(4), "b": jnp.zeros(3)}
     step = jax.jit(lambda grads, state, params: tx.update(grads, state, params))
     state, kept_ = tx.init(params), params
@@ -43,7 +45,7 @@ def frozen() -> str:
         kept_ = params if count == STEPS // 2 else kept_
         updates, state = step(grads, state, params)
         params = optax.apply_updates(params, updates)
-    moved = float(jnp.abs(params["a"] - kept_["a"]).max())  # type: ignore[index]
+    moved = float(jnp.abs(params["a"] - kept_["a"]).max())
     return f"frozen or lr = 0 half-way, two optimizers: moved by {max(found):g} of the norm; optax: {moved:g}"
 
 
@@ -86,7 +88,8 @@ def stale_buffers() -> str:
     model.double()
     inputs = torch.randn(64, 4, dtype=torch.float64)
     train(optimizer, lambda _: (model(inputs) - 1).square().mean(), 0, STEPS)
-    return f"a model that was cast after construction: running_var at most {float(model[1].running_var.max()):.2g}"
+    largest = float(torch.as_tensor(model[1].running_var).max())
+    return f"a model that was cast after construction: running_var at most {largest:.2g}"
 
 
 def groups_go() -> str:
