@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test paper docs lint format clean
+.PHONY: demo test paper docs compat lint format clean
 
 demo: $(READY)  ## one parameter-free run against a grid of learning rates, on real data
 	$(BIN)/python -m experiments demo
@@ -19,6 +19,10 @@ paper: $(READY)  ## every claim of the paper that numbers can check; rewrites pa
 docs: $(READY)  ## the documentation site, in build/site
 	@echo "== documentation (links are checked; look at it with .venv/bin/python -m http.server -d build/site)"
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
+compat: $(READY)  ## the oldest and the newest versions of everything, on every Python at hand; rewrites docs/compat.md
+	@echo "== versions (gigabytes of downloads, ten minutes for each environment)"
+	$(BIN)/python -m experiments study compat
 
 lint: $(READY)
 	@echo "== lint, format and types"

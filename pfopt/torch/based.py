@@ -12,7 +12,7 @@ The controller computes on numbers of the host, since the base takes its learnin
 
 import itertools
 from collections.abc import Sequence
-from math import inf, isfinite, nan
+from math import frexp, inf, isfinite, nan
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,15 +32,29 @@ from pfopt.torch.state import Controller
 from pfopt.torch.step import (
     Work,
     anchor_sq,
+    largest_entry,
     minimised,
     move_in_main_run,
     move_in_probe,
     set_anchor,
 )
 
-UNIT = {torch.float16: 1.0}  # learning rate at which a direction is read off; float16 ends at 65504
-WIDE_UNIT = 2.0**20
 LARGEST_RATE = 2.0**96  # beyond, every move overflows, and so may what a base makes of its learning rate
+
+
+class Reading(NamedTuple):
+    """At which learning rate directions are read off."""
+
+    usual: float  # for a direction of which the largest entry is 1 or so
+    least: float  # it must lead as far at least; otherwise the rate is the one
+    length: float  # at which it leads as far as this,
+    most: float  # or the largest one
+
+
+WIDE = Reading(usual=2.0**20, least=2.0**10, length=2.0**20, most=LARGEST_RATE)
+HALF = Reading(
+    usual=1.0, least=2.0**7, length=2.0**8, most=2.0**13
+)  # float16 ends at 65504, and four times the rate is tried
 
 
 class Products(NamedTuple):
@@ -80,7 +94,8 @@ def take_gradient(work: Work, keeper: BaseState, loss: Tensor | float | None) ->
     if not signal and not any(group["lr"] for group in work.groups):
         keeper.step([0.0] * len(work.groups))  # as distributed checkpoints make the state that they load
     if finite and signal and not old.state.has_initial_step:
-        proportional.require(work, keeper, _unit(work.bundles))
+        memory.reading_rate = _find_reading_rate(work, keeper)
+        proportional.require(work, keeper, memory.reading_rate)
     if not finite:
         products = products._replace(inner=[nan + each for each in nothing])
     elif signal and goes_on and known is not None and np.max(known) > LARGEST_RATE:
@@ -133,8 +148,36 @@ def _ahead(work: Work, bundle: Bundle, base: Optimizer) -> Any:
 # ---------------------------------------------------------------- the step of the base
 
 
-def _unit(bundles: Sequence[Bundle]) -> float:
-    return min((UNIT.get(bundle.params[0].dtype, WIDE_UNIT) for bundle in bundles), default=1.0)
+def _reading(bundles: Sequence[Bundle]) -> Reading:
+    return HALF if any(bundle.params[0].dtype == torch.float16 for bundle in bundles) else WIDE
+
+
+def _find_reading_rate(work: Work, keeper: BaseState) -> float:
+    """A rate so large that a direction like the first one costs no digits; the base is as before afterwards."""
+    usual, least, length, most = _reading(work.bundles)
+    for rate in (usual, most):  # at the first one, small directions are not seen
+        largest = _largest_step(work, keeper, rate)
+        if least <= largest < inf:
+            break
+    if not 0 < largest < inf or (rate == usual and largest >= least):
+        return usual
+    return min(rate * 2.0 ** (frexp(length / largest)[1] - 1), most)
+
+
+def _largest_step(work: Work, keeper: BaseState, rate: float) -> float:
+    """The largest entry of a step of the base, which leaves no trace."""
+    bundles = [bundle for bundle in work.bundles if bundle.gradients]
+    before = [[param.clone() for param in bundle.params] for bundle in bundles]
+    keeper.step([rate] * len(keeper.base.param_groups))
+    found = []
+    for bundle, olds in zip(bundles, before, strict=True):
+        dtype = ops.computed(bundle.params[0].dtype)
+        gaps = [(old - new).to(dtype) for old, new in zip(olds, bundle.params, strict=True)]
+        found.append(largest_entry(gaps))
+        ops.copy(olds, bundle.params)
+    keeper.begin_anew()
+    (found,) = work._replace(bundles=bundles).over_shards(found)
+    return float(max(map(np.max, ops.numbers(found)), default=0.0))
 
 
 def _step_base(work: Work, keeper: BaseState, ahead: list[Any], known: Vector | None) -> Products:
@@ -150,7 +193,7 @@ def _step_base(work: Work, keeper: BaseState, ahead: list[Any], known: Vector | 
     held = {bundle.group for bundle in work.bundles if known is None or bundle.is_half}
     bundles = [bundle for bundle in work.bundles if bundle.gradients and bundle.group in held]
     before = [[param.clone() for param in bundle.params] for bundle in bundles]
-    unit = _unit(bundles)
+    unit = min(work.memory.reading_rate, _reading(bundles).most)
     state = work.memory.controller.state
     per_bundle = list(map(_zeros, work.bundles)) if known is None else _rates(work, state, known)
     rates: dict[int, float] = {}

@@ -86,6 +86,7 @@ class Memory:
         default_factory=list
     )  # places of what the newest gradient of the main run did not move
     unit: float = 0.0  # by which gradients are multiplied, see ``core.scale``; 0 until the first one
+    reading_rate: float = 0.0  # of a base, see based.py; 0 until the first gradient
     idle: int = 0  # steps after the returned point was delivered
     checksum: str = ""  # of the parameters, as they were saved; until it is compared
 
@@ -185,7 +186,7 @@ class Memory:
 
     def saved(self, checksum: str) -> dict[str, Any]:
         """As torch saves it, with the checksum of the parameters; waits for the device."""
-        names = ("buffers", "due", "ratios", "deployed", "still", "unit", "idle")
+        names = ("buffers", "due", "ratios", "deployed", "still", "unit", "reading_rate", "idle")
         own = {"checksum": checksum, **{name: getattr(self, name) for name in names}}
         return {**own, **_plain(self.read()), "history": [list(record) for record in self.history]}
 

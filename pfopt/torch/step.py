@@ -77,7 +77,7 @@ class Work(NamedTuple):
             memory.unit = 1.0  # the caller's bound is in the gradients' own
         unit = memory.unit
         if not unit and moving:
-            norms = [_largest(bundle.gradients) for bundle in moving]
+            norms = [largest_entry(bundle.gradients) for bundle in moving]
             (found,) = self._replace(bundles=moving).over_shards(norms)
             largest = float(sum(np.sum(each) for each in ops.numbers(found)))
             wide = all(ops.computed(bundle.params[0].dtype) == torch.float64 for bundle in moving)
@@ -144,7 +144,7 @@ def set_anchor(work: Work, waiting: Flag) -> None:
 # ---------------------------------------------------------------- before the move
 
 
-def _largest(gradients: list[Tensor]) -> Tensor:
+def largest_entry(gradients: list[Tensor]) -> Tensor:
     """The largest |g_i| of tensors together, shape=(); 0 where there is no entry, as in an empty shard."""
     some = [gradient for gradient in gradients if gradient.numel()]
     return torch.stack(torch._foreach_norm(some, inf)).amax() if some else gradients[0].new_zeros(())

@@ -67,7 +67,7 @@ def test_around_a_base_no_success_is_told_of_what_it_cannot_see() -> None:
 
 def test_a_first_gradient_of_nan_or_zero_fixes_no_unit() -> None:
     tx, params = parameter_free_sgd(STEPS), jnp.zeros(2)
-    state = tx.init(params)
+    state: Any = tx.init(params)
     for factor, unit in ((0.0, 0.0), (jnp.nan, 0.0), (1e30, 2.0**-52), (1.0, 2.0**-52)):
         _, state = tx.update(jnp.full(2, factor), state, params)
         assert float(state.unit) == unit

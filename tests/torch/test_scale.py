@@ -73,3 +73,26 @@ def test_a_tensor_without_entries_is_no_gradient_to_measure() -> None:
     params[0].grad, params[1].grad = torch.zeros(0), torch.ones(2)
     optimizer.step()
     assert optimizer.status().step == 1
+
+
+@pytest.mark.parametrize(
+    ("dtype", "factor", "off"),
+    [
+        (torch.float16, 1e-2, 0.01),
+        (torch.float16, 1e-6, 0.1),
+        (torch.bfloat16, 1e-12, 0.02),
+        (torch.float32, 1e-20, 1e-4),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("options", [{}, {"momentum": 0.9}], ids=str)
+def test_directions_are_read_off_whatever_their_size(
+    dtype: torch.dtype, factor: float, off: float, options: dict[str, float]
+) -> None:
+    param = nn.Parameter(torch.zeros(10, dtype=dtype))
+    optimizer = ParameterFree(torch.optim.SGD([param], 0.1, **options), STEPS)
+    for _ in range(STEPS):
+        optimizer.zero_grad()
+        (factor * (param.float() - 3).square()).sum().backward()
+        optimizer.step()
+    assert float((param.detach() - 3).abs().max()) < off

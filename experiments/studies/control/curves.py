@@ -10,9 +10,9 @@ from typing import Any
 
 import pandas as pd
 
-from experiments.studies.control.rules import Evaluations, rows, told
 from experiments.common.frames import records, where
 from experiments.engine.store import ARCHIVE, Store
+from experiments.studies.control.rules import Evaluations, rows, told
 from pfopt.control import Monitor
 
 RESULTS = Path(__file__).resolve().parents[2] / "results"

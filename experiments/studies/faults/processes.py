@@ -19,10 +19,11 @@ from typing import Any
 import numpy as np
 import torch
 import torch.distributed as dist
-import torch.distributed.checkpoint as dcp
 from numpy.random import Generator
 from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import get_state_dict, set_state_dict
+from torch.distributed.checkpoint.state_dict_loader import load
+from torch.distributed.checkpoint.state_dict_saver import save
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 
@@ -62,7 +63,7 @@ def ranks(method: Method, problem: str, draw: Generator) -> Ran:
 
 
 def signalled(method: Method, problem: str, draw: Generator) -> Ran:
-    """All ranks are ended by SIGKILL and go on from the last distributed checkpoint, bit for bit as undisturbed."""
+    """SIGKILL ends all ranks, which go on from the last distributed checkpoint; bit for bit the undisturbed run."""
     seed, kills = int(draw.integers(2**31)), sorted({any_step(draw) for _ in range(2)})
     ran, whole = (Ran(PROBLEMS[problem](np.random.default_rng(seed)), method.ours) for _ in range(2))
     plan = _plan(method, problem, seed)
@@ -162,14 +163,14 @@ class Sharded(Training):
 
     def save(self, folder: Path) -> None:
         """A distributed checkpoint, which counts once it is whole."""
-        dcp.save(self._both(), checkpoint_id=folder)
+        save(self._both(), checkpoint_id=folder)
         if dist.get_rank() == 0:
             Path(folder, "whole").touch()
 
     def resume(self, folder: Path) -> None:
         """Read one."""
         state = self._both()
-        dcp.load(state, checkpoint_id=folder)
+        load(state, checkpoint_id=folder)
         set_state_dict(
             self.model,
             self.optimizer,
