@@ -11,9 +11,10 @@ from torch.optim import LBFGS, Optimizer
 from pfopt import options
 from pfopt.core.records import Phase
 from pfopt.options import PlanLike
-from pfopt.torch import based
+from pfopt.torch import based, card
 from pfopt.torch.base import ParameterFreeOptimizer
 from pfopt.torch.base_state import CALLERS, BaseState
+from pfopt.torch.card import Plain
 from pfopt.torch.step import Work
 from pfopt.torch.transition import finish
 
@@ -137,6 +138,9 @@ class ParameterFree(ParameterFreeOptimizer):
 
     def _keeper(self) -> BaseState:
         return BaseState(self.base, self.state, self.param_groups)
+
+    def _plain(self) -> list[Plain]:
+        return card.of_base(self.base)
 
     def _load_more(self, loaded: dict[str, Any]) -> None:
         self._keeper().load(loaded)
