@@ -223,6 +223,7 @@ def batches() -> Iterable[Tensor]:
 
 def everything(model: nn.Module, base: torch.optim.Optimizer | None) -> Any:
     gradients = [param.grad for param in model.parameters()]
+    of_numpy: Any = np.random.get_state()  # noqa: NPY002
     told = [
         model.state_dict(),
         gradients,
@@ -230,7 +231,7 @@ def everything(model: nn.Module, base: torch.optim.Optimizer | None) -> Any:
         torch.get_rng_state(),
         random.getstate(),
     ]
-    return copy.deepcopy([*told, *np.random.get_state()[1:3]])  # noqa: NPY002
+    return copy.deepcopy([*told, *of_numpy[1:3]])
 
 
 @pytest.mark.parametrize("warm", [False, True])
