@@ -40,7 +40,7 @@ def points(axes: Any) -> dict[tuple[float, float], int]:
 def test_history(phase: str) -> None:
     figure = pfopt.plot.history(Optimizer(PROBES, phase))
     tried, walked, losses = figure.axes
-    lines = [(line.get_xdata(), line.get_ydata(), line.get_color()) for line in tried.lines[:2]]
+    lines: list[Any] = [(line.get_xdata(), line.get_ydata(), line.get_color()) for line in tried.lines[:2]]
     assert [(list(x), list(y)) for x, y, _ in lines] == [([0, 16], [0.1, 0.1]), ([16, 32], [1.6, 1.6])]
     assert lines[0][2] != lines[1][2]
     assert list(points(walked)) == [(0.1, pytest.approx(4.0)), (1.6, pytest.approx(1.0))]
