@@ -22,7 +22,7 @@ class ProbeRecord(NamedTuple):
 
 
 class Status(NamedTuple):
-    """Where an optimizer stands."""
+    """Where an optimizer stands; ``str(status)`` is one line, for a progress bar."""
 
     phase: str  # "search" | "main" | "done"
     probe: int  # probes finished
@@ -32,6 +32,13 @@ class Status(NamedTuple):
     lipschitz: float  # root mean square of the gradient norms of the current run
     distance: float  # largest displacement of the current run
     message: str  # a sentence or two for a person
+
+    def __str__(self) -> str:
+        total = "" if self.steps_left is None else f"/{self.step + self.steps_left}"
+        measured = (
+            f"step size {self.step_size:.2g}, lipschitz {self.lipschitz:.2g}, distance {self.distance:.2g}"
+        )
+        return f"{self.phase} {self.step}{total}, {self.probe} probes, {measured}"
 
 
 def in_plain_units(told: Any, unit: float) -> Any:

@@ -1,6 +1,7 @@
 """What a person reads of a search."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import pfopt
@@ -36,6 +37,21 @@ def test_a_message_tells_of_restarts(restarts: int, said: str) -> None:
     state = controller.init(options.configure(pfopt.Practical(), 100), 0, np)
     run = runs.begin(0, np, dtype=np.float64)._replace(restarts=restarts)
     assert status.message(state._replace(outcome=Outcome.CERTIFIED), run) == Outcome.CERTIFIED.message + said
+
+
+@pytest.mark.parametrize(("left", "said"), [(952, "48/1000"), (None, "48")])
+def test_a_status_is_one_line(left: int | None, said: str) -> None:
+    told = pfopt.Status("search", 3, 48, left, 0.0123, 4.0, 0.5, "The search is still running.")
+    assert str(told) == f"search {said}, 3 probes, step size 0.012, lipschitz 4, distance 0.5"
+    assert f"{told}" == str(told)
+
+
+def test_a_history_is_a_frame_of_pandas() -> None:
+    probes = pfopt.minimize(lambda x: (float(x @ x), 2 * x), np.ones(3), 400).probes
+    frame = pd.DataFrame(probes)
+    assert tuple(frame.columns) == pfopt.ProbeRecord._fields
+    assert frame.accepted.dtype == bool
+    assert [pfopt.ProbeRecord(*row) for row in frame.itertuples(index=False)] == probes
 
 
 @pytest.mark.parametrize("losses", [0, 4])

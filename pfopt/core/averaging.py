@@ -79,14 +79,26 @@ def noise_sq(run: Run, step_size: Real) -> tuple[Flag, Real]:
 
     Near the minimum of a hinge or absolute loss gradients keep their size, and an average stays behind the last
     iterate of a decay; so they do where they are noise, and there a decay stays behind the average. The first probe
-    tells the two apart, since its steps are too small to change a gradient: with T independent gradients of mean ∇f,
-    E Σ‖g‖² = T (‖∇f‖² + sigma²) and, r̄ being step_size ‖Σ g‖, E (r̄/step_size)² = T² ‖∇f‖² + T sigma².
+    tells the two apart, since its steps are too small to change a gradient.
     """
     count, step_size = real(run.step, run.weight_sum), positive(step_size)
     path_sq, mean_sq = whole(run.distance_sq) / step_size / step_size, whole(run.grad_sq_sum) / count
-    variance = (count * whole(run.grad_sq_sum) - path_sq) / (count * (count - 1))
-    known = is_clean(run) & (variance <= NEARLY_EXACT * mean_sq)
-    return known, maximum(variance, ROUNDING * mean_sq)
+    found = variance(count, whole(run.grad_sq_sum), path_sq)
+    known = is_clean(run) & (found <= NEARLY_EXACT * mean_sq)
+    return known, maximum(found, ROUNDING * mean_sq)
+
+
+def variance(count: Real, grad_sq_sum: Real, path_sq: Real) -> Real:
+    """The variance sigma² of one gradient, from T independent ones of mean ∇f.
+
+    E Σ‖g‖² = T (‖∇f‖² + sigma²), and E ‖Σ g‖² = T² ‖∇f‖² + T sigma².
+
+    Args:
+        count: T, at least 2.
+        grad_sq_sum: Σ‖g‖².
+        path_sq: ‖Σ g‖², (r̄/η)² in a probe that hardly changes the gradient.
+    """
+    return (count * grad_sq_sum - path_sq) / (count * (count - 1))
 
 
 def unnormalised_weight(distance_sq: Real, latest_grad_sq: Real, decay: Real, n: Real, gamma: Real) -> Real:

@@ -13,7 +13,8 @@ integers and ``hi > 2 lo`` is ``hi - lo > 1``: no rounding can add a probe.
 The practical plan starts from a step size that is a guess rather than a lower bound. It therefore tests the guess
 first (START) and looks for the other end of the bracket below it in the same doubling ranges (LOWER), or above it
 (RAISE) 2^4, 2^8, 2^16, … times as far, k = 2, 3, 4, …, 8: what goes too far there is seen by whoever looks at losses,
-and 2^8 is less than 2^16. The bisection is the same.
+and 2^8 is less than 2^16. Where the guess is what an earlier search has found, k = 1 comes first, 2^2 to either side.
+The bisection is the same.
 """
 
 from pfopt.core.arrays import (
@@ -36,12 +37,12 @@ from pfopt.core.records import Bracket, Run, Stage
 from pfopt.core.run import is_clean
 
 
-def begin(stage: Stage, scopes: int, xp: Namespace) -> Bracket:
+def begin(stage: Stage, scopes: int, xp: Namespace, k: int = RANGES[0]) -> Bracket:
     """The bracket before the first probe; ``scopes`` is the length of a ``Vector``, less one."""
     return Bracket(
         stage=stage,
-        k=RANGES[0],
-        exponent=2 ** RANGES[0] if stage == Stage.RAISE else 0,
+        k=k,
+        exponent=2**k if stage == Stage.RAISE else 0,
         lo=0,
         hi=0,
         has_lo=False,
@@ -83,8 +84,8 @@ def advance_from_guess(bracket: Bracket, accepted: Flag, run: Run) -> Bracket:
     at_lo, at_hi = _as_lo(bracket, run), _as_hi(bracket, run)
     after_start = choose(
         accepted,
-        at_lo._replace(stage=Stage.RAISE, exponent=2 ** RANGES[0]),
-        at_hi._replace(stage=Stage.LOWER, exponent=-(2 ** RANGES[0])),
+        at_lo._replace(stage=Stage.RAISE, exponent=power_of_two(bracket.k)),
+        at_hi._replace(stage=Stage.LOWER, exponent=-power_of_two(bracket.k)),
     )
     after_raise = choose(accepted, widen(at_lo, +1, bracket.k + 1), bisect(at_hi))
     lower = widen(at_hi, -1, 2 * bracket.k)
@@ -116,10 +117,11 @@ def is_noise(bracket: Bracket, accepted: Flag, run: Run) -> Flag:
     """Whether a probe below the guess was rejected because its gradients are noise, not because its step is too large.
 
     A step that is too large meets larger gradients. Where one that is 2^4 times smaller meets gradients no less than
-    half as large, the path is a random walk, which no step size can have certified.
+    half as large, the path is a random walk, which no step size can have certified. (2^2 times smaller says nothing.)
     """
     same = (
         is_clean(run)
+        & (bracket.k >= RANGES[0])
         & negated(bracket.hi_diverged)
         & (2.0 * whole(run.grad_sq_sum) >= bracket.hi_grad_sq_sum)
     )

@@ -1,7 +1,7 @@
 """The beginning of a search, and the end of a run: nothing else changes the state but the first gradient."""
 
 from pfopt.core import bisection, budget, certified, main_run, practical
-from pfopt.core.arrays import Count, Namespace, Real, where
+from pfopt.core.arrays import Count, Namespace, Real, count_scopes, namespace, where
 from pfopt.core.certificate import RANGES
 from pfopt.core.config import Config
 from pfopt.core.records import Outcome, Phase, Run, Slot, Stage, State, Transition
@@ -35,6 +35,18 @@ def init(config: Config, scopes: int, xp: Namespace, initial_step: float | None 
         cap_exponent=0,
         output=Slot.ANCHOR,
     )
+
+
+def started_from(state: State, step_size: float) -> State:
+    """The state before the first gradient of a search about a step size that an earlier one has found.
+
+    It is tested first, then 2^2 of it up or down, and the wider ranges only where that is not enough. Practical plan
+    only. The first gradient finds no other one: ``initial_step`` is known before ``has_initial_step`` says that an
+    anchor is.
+    """
+    like = state.bracket.lo_distance_sq
+    bracket = bisection.begin(Stage.START, count_scopes(like), namespace(like), k=1)
+    return state._replace(initial_step=step_size, bracket=bracket)
 
 
 def finish(config: Config, state: State, run: Run) -> tuple[State, Transition]:

@@ -141,7 +141,7 @@ class State(NamedTuple):
     bracket: Bracket
     probe_length: Count  # practical plan: it grows where probes show no signal
     has_initial_step: Flag  # the first gradient with signal fixes it
-    initial_step: Real  # the step size of exponent 0
+    initial_step: Real  # the step size of exponent 0; before, 0 or what an earlier search has found
     noise_known: Flag  # whether the gradients at the anchor were nearly exact
     noise_sq: Real  # then the variance of one of them
     cap_exponent: Count  # what bounds the main run's step size

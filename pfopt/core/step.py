@@ -106,13 +106,15 @@ def probe_step_size(state: State) -> Real:
 def _with_initial_step(config: Config, state: State, measured: Measured, counts: Flag) -> State:
     """The step size of exponent 0 from ‖x_0‖² and ‖g_0‖²: a lower bound in Algorithm 1, a guess in the practical plan.
 
-    A step of that size goes the stated fraction of ‖x_0‖, or of 1 from the origin.
+    A step of that size goes the stated fraction of ‖x_0‖, or of 1 from the origin. One that an earlier search has found
+    is kept.
     """
     if state.has_initial_step is True:
         return state
     grad_sq, anchor_sq = whole(measured.grad_sq), measured.anchor_sq
     size_sq = where(anchor_sq > 0, anchor_sq, 1.0)
     first = config.constants.first_step * sqrt(size_sq / positive(grad_sq))
+    first = where(state.initial_step > 0, state.initial_step, first)
     usable = negated(state.has_initial_step) & counts & (grad_sq > 0) & isfinite(grad_sq)
     return state._replace(
         initial_step=where(usable, first, state.initial_step),

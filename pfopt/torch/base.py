@@ -15,14 +15,18 @@ from torch.nn import Module
 from torch.optim import Optimizer
 
 from pfopt import options
+from pfopt.card import Card
+from pfopt.core import controller
 from pfopt.core.records import Phase
 from pfopt.options import PlanLike
 from pfopt.status import ProbeRecord, Status
 from pfopt.torch import advice, amp, checkpoint, horizon, report, transition, validation, written
+from pfopt.torch import card as cards
 from pfopt.torch import state as memories
 from pfopt.torch.advice import Advice
 from pfopt.torch.buffers import Buffers
 from pfopt.torch.bundles import Bundle
+from pfopt.torch.card import Plain
 from pfopt.torch.norms import Scopes
 from pfopt.torch.packing import Packing
 from pfopt.torch.roster import Roster, forget, release_frozen
@@ -189,6 +193,30 @@ class ParameterFreeOptimizer(Optimizer):
         if deployed:
             self.eval()
 
+    @torch.no_grad()
+    def start_from(self, card: Card) -> None:
+        """Begin the search at what an earlier one has certified: it is tested first, then two doublings up or down.
+
+        Where the answer lies outside, the search goes on as any other does, so that data, batch size and the number of
+        steps may be others. Before the first step only.
+
+        Args:
+            card: of an optimizer of this kind.
+
+        Raises:
+            TypeError: it is no ``Card``.
+            ValueError: it is that of another optimizer, or certified nothing; a step was taken, or the plan is
+                "certified".
+        """
+        first = cards.step_size(card, self._plain(), based=self._based)
+        if self._memory() is not None or self._setting().config.certified:
+            raise ValueError(
+                'start_from must come before the first step, of an optimizer with plan="practical"'
+            )
+        memory = self._followed_memory(self._buffers.live())
+        now = memory.read()
+        memory.write(now._replace(state=controller.started_from(now.state, first)))
+
     # ---------------------------------------------------------------- what a user reads
 
     def status(self) -> Status:
@@ -200,6 +228,14 @@ class ParameterFreeOptimizer(Optimizer):
         """Every finished probe."""
         memory = self._memory()
         return [] if memory is None else list(memory.history)
+
+    def card(self) -> Card:
+        """What the search has found: certified and rejected learning rates, noise, distance; waits for the device.
+
+        Its ``arguments()`` are those of the plain optimizer. It comes from what a checkpoint holds, after loading too.
+        """
+        self._catch_up()
+        return cards.make(self._plain(), self.param_groups, self._memory(), self._setting().scope)
 
     @torch.no_grad()
     def eval(self) -> None:
@@ -240,6 +276,10 @@ class ParameterFreeOptimizer(Optimizer):
         take_gradient(work, loss)
         if work.memory.due <= 0:
             transition.finish(work)
+
+    def _plain(self) -> list[Plain]:
+        """What the groups would be without a search."""
+        raise NotImplementedError
 
     def _load_more(self, loaded: dict[str, Any]) -> None:
         """Load what torch does not know of."""

@@ -7,7 +7,9 @@ from torch import Tensor
 from torch.nn import Module
 
 from pfopt.options import PlanLike
+from pfopt.torch import card
 from pfopt.torch.base import ParameterFreeOptimizer
+from pfopt.torch.card import Plain
 
 
 class ParameterFreeSGD(ParameterFreeOptimizer):
@@ -108,3 +110,6 @@ class ParameterFreeSGD(ParameterFreeOptimizer):
             fused=fused,
             capturable=capturable,
         )
+
+    def _plain(self) -> list[Plain]:
+        return card.of_sgd(self.param_groups)

@@ -103,6 +103,14 @@ class Memory:
         """What the step sizes and norms that a person reads are in; a base's step sizes are its own."""
         return 1.0 if self.controller.metric is not None else self.unit or 1.0
 
+    def set_unit(self, unit: float) -> None:
+        """Fix the unit of the gradients, in which the step size is told that a search starts from."""
+        self.unit = unit
+        if self.gradient_unit != 1:
+            state = self.controller.state
+            started = state._replace(initial_step=state.initial_step / self.gradient_unit)
+            self.controller = self.controller._replace(state=started)
+
     @property
     def like(self) -> Tensor | None:
         """Dtype and device of what is measured, shape=(); None for numbers of the host."""

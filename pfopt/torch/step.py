@@ -88,7 +88,7 @@ class Work(NamedTuple):
             )  # whose probe a gradient that is left out would end
             waits = may_wait and scale.overflows(largest, dtype)
             if 0 < largest < inf and not waits:
-                memory.unit = 2.0 ** scale.exponent(largest, dtype)
+                memory.set_unit(2.0 ** scale.exponent(largest, dtype))
             unit = inf if waits else memory.unit
         if unit not in (0.0, 1.0):
             for bundle in moving:

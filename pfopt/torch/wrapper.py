@@ -10,9 +10,10 @@ from torch.optim import LBFGS, Optimizer
 
 from pfopt.core.records import Phase
 from pfopt.options import PlanLike
-from pfopt.torch import based
+from pfopt.torch import based, card
 from pfopt.torch.base import ParameterFreeOptimizer
 from pfopt.torch.base_state import CALLERS, BaseState
+from pfopt.torch.card import Plain
 from pfopt.torch.joint import Joint
 from pfopt.torch.norms import Scopes
 from pfopt.torch.step import Work
@@ -143,6 +144,9 @@ class ParameterFree(ParameterFreeOptimizer):
 
     def _scopes(self, rho: list[float]) -> Scopes:
         return super()._scopes(rho)._replace(together=not self._keeper().splits)
+
+    def _plain(self) -> list[Plain]:
+        return card.of_base(self.base)
 
     def _load_more(self, loaded: dict[str, Any]) -> None:
         self._keeper().load(loaded)

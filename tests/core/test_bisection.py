@@ -62,12 +62,12 @@ def test_algorithm_1_probes_as_the_literal_one_wherever_the_threshold_is(total: 
             assert (bracket.lo, bracket.hi) == (threshold, threshold + 1)
 
 
-def literal_search_from_a_guess(threshold: float) -> Iterator[tuple[int, int]]:
+def literal_search_from_a_guess(threshold: float, first: int) -> Iterator[tuple[int, int]]:
     """k and exponent of every probe: the guess, growing ranges on one side of it, the bisection."""
     sign = 1 if threshold >= 0 else -1
-    yield 2, 0
+    yield first, 0
     last = 0
-    for k in range(2, 9) if sign > 0 else (2, 4, 8):
+    for k in range(first, 9) if sign > 0 else (k for k in (1, 2, 4, 8) if k >= first):
         yield k, sign * 2**k
         if (sign * 2**k <= threshold) == (sign < 0):
             lo, hi = sorted((last, sign * 2**k))
@@ -79,11 +79,12 @@ def literal_search_from_a_guess(threshold: float) -> Iterator[tuple[int, int]]:
         last = sign * 2**k
 
 
-def test_from_a_guess_the_threshold_is_found_wherever_it_is() -> None:
+@pytest.mark.parametrize("first", [1, 2])
+def test_from_a_guess_the_threshold_is_found_wherever_it_is(first: int) -> None:
     for threshold in range(-258, 259):
         judge = Judge(threshold)
-        bracket = judge.search(bisection.begin(Stage.START, 0, np), bisection.advance_from_guess)
-        assert [probe[:2] for probe in judge.probes] == list(literal_search_from_a_guess(threshold))
+        bracket = judge.search(bisection.begin(Stage.START, 0, np, first), bisection.advance_from_guess)
+        assert [probe[:2] for probe in judge.probes] == list(literal_search_from_a_guess(threshold, first))
         assert bracket.has_lo == (threshold >= -256)
         assert bracket.has_hi == (threshold < 256)
         if bracket.has_lo and bracket.has_hi:
@@ -178,6 +179,7 @@ def test_noise_is_a_small_step_that_meets_gradients_at_least_half_as_large() -> 
         run = ended(10, mean_sq, 1.0, frozen=frozen)
         noise = stage == Stage.LOWER and not accepted and not frozen and not diverged and mean_sq >= 1.0
         assert bisection.is_noise(bracket, accepted, run) == noise
+        assert not bisection.is_noise(bracket._replace(k=1), accepted, run)
         for k in (2, 4, 8):
             too_large = k == 8 and stage == Stage.LOWER and not accepted and not noise
             assert bisection.is_too_large_throughout(bracket._replace(k=k), accepted, run) == too_large

@@ -84,6 +84,16 @@ def test_an_initial_step_that_was_chosen_stays() -> None:
     assert state.initial_step == 0.125
 
 
+def test_an_initial_step_that_an_earlier_search_found_is_fixed_as_it_is() -> None:
+    state = controller.started_from(begun(PRACTICAL, None), 0.125)
+    assert not state.has_initial_step
+    waiting, run, _ = step.decide(PRACTICAL, state, fresh(), measured(0.0, signal=False))
+    assert waiting == state
+    state, _, decision = step.decide(PRACTICAL, waiting, run, measured(4.0, anchor_sq=36.0))
+    assert (state.initial_step, state.has_initial_step) == (0.125, True)
+    assert (state.bracket.k, decision.step_sizes) == (1, 0.125)
+
+
 def test_a_zero_gradient_among_others_counts_and_fixes_nothing() -> None:
     state, run, decision = step.decide(PRACTICAL, begun(PRACTICAL, None), fresh(), measured(0.0))
     assert run.step == 1

@@ -52,12 +52,12 @@ def schedule() -> str:
     optimizer = ParameterFreeAdamW(model.parameters(), STEPS)
     schedule_ = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.01, STEPS)
 
-    def train() -> None:
+    def run() -> None:
         for step in range(STEPS):
-            train(optimizer, loss, step, step + 1)  # pyright: ignore[reportCallIssue]
+            train(optimizer, loss, step, step + 1)
             schedule_.step()
 
-    return f"a linear schedule around AdamW: {sum('lr falls' in each for each in sentences(train))} warning"
+    return f"a linear schedule around AdamW: {sum('lr falls' in each for each in sentences(run))} warning"
 
 
 def second_fit() -> str:

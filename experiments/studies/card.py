@@ -1,0 +1,245 @@
+"""Every run takes 300 steps at a cosine schedule from its peak to zero. SGD has momentum 0.9.
+
+``PROBLEMS`` are the test; the peak, in units of the certified rate (``pfopt.card.PEAK``), was chosen on ``CHOOSING``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from itertools import product
+from typing import Annotated, Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+import typer
+from rich.console import Console
+from torch.nn.utils import clip_grad_norm_
+from torch.optim import SGD, AdamW, Optimizer
+from torch.optim.lr_scheduler import CosineAnnealingLR
+
+from experiments.common.frames import groups, where
+from experiments.common.options import Output, Processes
+from experiments.engine.execute import device_name
+from experiments.held_out_problems.problem import Problem
+from experiments.held_out_problems.registry import make_problem
+from experiments.held_out_problems.run import MOMENTUM, RATES
+from experiments.studies.study import RESULTS, Study, measure, write_table
+from pfopt import Card
+from pfopt.card import PEAK
+from pfopt.core.averaging import variance
+from pfopt.torch import find_lr
+
+OUTPUT = RESULTS / "card.csv"
+PROBLEMS = (
+    *("mixer", "experts", "separable_cnn", "wild_weights", "feature_hinge", "summed_loss", "imbalanced"),
+    *("graph_attention", "preferences", "survival", "raw_targets", "deep_linear", "flow", "siren"),
+    *("deepsets", "mdn", "quantile", "fourier_mlp", "word2vec", "poisson_mild"),
+)
+CHOOSING = ("autoencoder", "vae", "student_mse", "fm_ctr", "ddpm", "gcn", "lora", "matrix_fact")
+PEAKS = (0.25, 0.5, 1.0, 2.0, 4.0)  # that were tried there
+STEPS, SEEDS = 300, (0, 1, 2)
+MAKE: dict[str, Callable[[list[Any], float], Optimizer]] = {
+    "sgd": lambda parameters, rate: SGD(parameters, rate, momentum=MOMENTUM),
+    "adamw": lambda parameters, rate: AdamW(parameters, rate),
+}
+DEFAULTS = (1e-3, 3e-4)  # of AdamW
+SWEEP, SMOOTHING, ENOUGH = (
+    100,
+    0.98,
+    4.0,
+)  # steps, of the mean of losses, times its least: of both libraries' finders
+SWEEPS = {"lightning": (1e-8, 1.0), "fastai": (1e-7, 10.0)}  # rates that they begin and end with, by default
+NOISE_BATCHES = 48
+FEW = 0.02  # a share missed that is counted
+
+
+class Job(NamedTuple):
+    """One run; the rate is that of a grid, or the rule finds it and ``peak`` multiplies it."""
+
+    problem: str
+    optimizer: str
+    rule: str  # "grid" | "card" | "lightning" | "fastai"
+    seed: int
+    rate: float | None = None
+    peak: float = 1.0
+
+
+def jobs() -> Iterator[Job]:
+    """The test, then the runs that the peak was chosen by."""
+    for seed, name, optimizer in product(SEEDS, PROBLEMS, MAKE):
+        yield from (Job(name, optimizer, "grid", seed, rate) for rate in RATES[optimizer])
+        yield from (Job(name, optimizer, rule, seed) for rule in SWEEPS)
+        yield Job(name, optimizer, "card", seed, peak=PEAK)
+    for name, optimizer, peak in product(CHOOSING, MAKE, PEAKS):
+        yield Job(name, optimizer, "card", 0, peak=peak)
+
+
+def run(job: Job) -> dict[str, object]:
+    """Training and held-out loss, before and after, at which rate, and what the card says of noise."""
+    problem = make_problem(job.problem, job.seed)
+    initial, _ = problem.losses()
+    rate, told = job.rate, {}
+    if job.rule == "card":
+        card = _card(problem, MAKE[job.optimizer](problem.parameters(), 1.0))
+        rate = card.groups[0].certified
+        told = {"rejected": card.groups[0].rejected, "found_by": card.gradients}
+        if job.optimizer == "sgd":
+            told |= {"noise": _card(problem, None).noise, "measured_noise": _measured_noise(problem)}
+    elif rate is None:
+        rate = _swept(job)
+        told = {"found_by": SWEEP}
+    rate = math.nan if rate is None else job.peak * rate
+    training, held_out = (
+        _trained(problem, MAKE[job.optimizer](problem.parameters(), rate)) if rate > 0 else (math.inf,) * 2
+    )
+    return {
+        **job._asdict(),
+        "rate": rate,
+        "initial": initial,
+        "training": training,
+        "held_out": held_out,
+        **told,
+    }
+
+
+def _card(problem: Problem, base: Optimizer | None) -> Card:
+    def loss(_: object, step: int) -> torch.Tensor:
+        return problem.batch_loss(step)
+
+    return find_lr(problem.model, loss, range(STEPS), base, total_steps=STEPS)
+
+
+def _trained(problem: Problem, optimizer: Optimizer) -> tuple[float, float]:
+    schedule = CosineAnnealingLR(optimizer, STEPS)
+    for step in range(STEPS):
+        if not math.isfinite(_step(problem, optimizer, step)):
+            return math.inf, math.inf
+        schedule.step()
+    problem.recalibrate()
+    return problem.losses()
+
+
+def _step(problem: Problem, optimizer: Optimizer, step: int) -> float:
+    optimizer.zero_grad()
+    loss = problem.batch_loss(step)
+    loss.backward()
+    if problem.largest_norm is not None:
+        clip_grad_norm_(problem.parameters(), problem.largest_norm)
+    optimizer.step()
+    return loss.item()
+
+
+def _swept(job: Job) -> float | None:
+    """The suggestion of a library from a range test of rates, on a model of its own."""
+    first, last = SWEEPS[job.rule]
+    problem = make_problem(job.problem, job.seed)
+    optimizer = MAKE[job.optimizer](problem.parameters(), first)
+    rates, losses, mean = np.geomspace(first, last, SWEEP).tolist(), [], 0.0
+    for step, rate in enumerate(rates):
+        optimizer.param_groups[0]["lr"] = rate
+        mean = SMOOTHING * mean + (1 - SMOOTHING) * _step(problem, optimizer, step)
+        losses.append(mean / (1 - SMOOTHING ** (step + 1)))
+        if not math.isfinite(mean) or losses[-1] > ENOUGH * min(losses):
+            break
+    rates = rates[: len(losses)]
+    import examples  # noqa: F401  (before a library that imports torchvision)
+
+    if job.rule == "fastai":
+        from fastai.callback.schedule import valley
+
+        return float(valley(rates, losses, len(losses))[0])
+    from lightning.pytorch.tuner.lr_finder import _LRFinder
+
+    finder = _LRFinder("exponential", first, last, SWEEP)
+    finder.results = {"lr": rates, "loss": losses}
+    return finder.suggestion()
+
+
+def _measured_noise(problem: Problem) -> float:
+    """The share of noise in ‖g‖² at the start, from gradients that no card has seen."""
+    parameters, total, squares = problem.parameters(), 0.0, 0.0
+    for step in range(NOISE_BATCHES):
+        parts = torch.autograd.grad(problem.batch_loss(10**5 + step), parameters, allow_unused=True)
+        vector = torch.cat([part.reshape(-1).double() for part in parts if part is not None])
+        total, squares = total + vector, squares + vector.square().sum().item()
+    path_sq = torch.as_tensor(total).square().sum().item()
+    return variance(NOISE_BATCHES, squares, path_sq) / (squares / NOISE_BATCHES)
+
+
+# ---------------------------------------------------------------- the tables
+
+
+def table(frame: pd.DataFrame) -> pd.DataFrame:
+    """Of each problem and optimizer the share of the decrease within reach that each rule missed, means over seeds.
+
+    Within reach is what the best rate of that optimizer's grid reached; ``noise`` is two standard errors of a
+    difference from it, by the seeds of both.
+    """
+    test = where(frame, problem=PROBLEMS)
+    rows = [
+        {"problem": name, "optimizer": kind, **_row(part)}
+        for (name, kind), part in groups(test, "problem", "optimizer")
+    ]
+    return pd.DataFrame(rows).set_index(["optimizer", "problem"]).sort_index()
+
+
+def _row(part: pd.DataFrame) -> dict[str, float]:
+    grid = where(part, rule="grid").groupby("rate").training
+    best = grid.mean().idxmin()
+    least, reach = grid.mean()[best], part.initial.mean() - grid.mean()[best]
+    row = {"best rate": best}
+    for rule in ("card", *SWEEPS):
+        runs = where(part, rule=rule)
+        row |= {rule: (runs.training.mean() - least) / reach}
+        if rule == "card":
+            error = math.sqrt((runs.training.var() + grid.var()[best]) / len(SEEDS))
+            row |= {"card's rate": runs.rate.mean(), "noise": 2 * error / reach}
+    return row | {f"{rate:g}": (grid.mean()[rate] - least) / reach for rate in DEFAULTS}
+
+
+def report(frame: pd.DataFrame, console: Console) -> None:
+    """Print the tables and what they come to."""
+
+    def show(text: str) -> None:
+        console.print(text, markup=False, soft_wrap=True)
+
+    found = table(frame)
+    show(found.to_string(float_format="{:.3g}".format))
+    for (optimizer,), part in groups(found.reset_index(), "optimizer"):
+        within = len(part[part.card <= part.noise])
+        show(
+            f"{optimizer}: the card is within seed noise of the best rate on {within} of {len(part)}; missed shares:"
+        )
+        for rule in ("card", *SWEEPS, *(f"{rate:g}" for rate in DEFAULTS)):
+            missed = part[rule]
+            few = len(part[missed <= FEW])
+            show(
+                f"  {rule}: at most {FEW:g} on {few}, median {missed.median():.3f}, worst {missed.max():.3f}"
+            )
+    chosen = where(frame, problem=CHOOSING)
+    losses = chosen.pivot_table("training", ["optimizer", "problem"], "peak", dropna=False)
+    show(losses.to_string(float_format="{:.4g}".format))
+    noise = frame[frame.noise.notna()]
+    errors = (noise.noise - noise.measured_noise).abs()
+    show(f"noise: told by {len(noise)} cards, median error {errors.median():.3f}, largest {errors.max():.3f}")
+
+
+def answer(
+    processes: Processes = 2,
+    table_only: Annotated[bool, typer.Option("--table", help="of the runs that are there")] = False,
+    output: Output = OUTPUT,
+) -> None:
+    """Run them all and print the tables."""
+    console = Console()
+    if not table_only:
+        torch.set_num_threads(1)
+        frame = measure(run, list(jobs()), processes, console).assign(device=device_name("small"))
+        write_table(frame.sort_values(["problem", "optimizer", "rule", "rate", "seed"]), output)
+    report(pd.read_csv(output), console)
+
+
+STUDY = Study(
+    "card", "Does a plain optimizer train well at the rate that a search hands out?", answer, (OUTPUT,)
+)

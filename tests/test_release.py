@@ -1,0 +1,135 @@
+"""What is released can be built, installed where nothing else is, and does there what README and docs say."""
+
+import re
+import subprocess
+import sys
+import sysconfig
+import tarfile
+import zipfile
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+import yaml
+
+import pfopt
+
+ROOT = Path(__file__).resolve().parents[1]
+PRELUDES = {  # what the pages leave to the reader
+    "README.md": """
+        import torch
+        model, total_steps = torch.nn.Linear(3, 1), 20
+        batches = torch.randn(160, 3).split(8)
+        loss = lambda model, batch: (model(batch) - batch.sum(1, keepdim=True)).square().mean()
+        validate = lambda model: loss(model, batches[0]).item()
+    """,
+    "docs/torch.md": """
+        import io, torch, pfopt.torch
+        model, f = torch.nn.Linear(3, 1), io.BytesIO()
+        opt = pfopt.torch.ParameterFreeSGD(model.parameters(), 20)
+        validate = lambda: None
+        loss = model(torch.ones(3)).square().mean()
+        loss.backward()
+    """,
+    "docs/card.md": """
+        import torch
+        from torch.optim import AdamW
+        model, total_steps = torch.nn.Linear(3, 1), 1000
+        batches = torch.randn(160, 3).split(8)
+        loss = lambda model, batch: (model(batch) - batch.sum(1, keepdim=True)).square().mean()
+    """,
+    "docs/jax.md": """
+        import jax, jax.numpy as jnp
+        params, total_steps, batch = jnp.ones(3), 20, jnp.eye(3)
+        loss = lambda params, batch: jnp.square(batch @ params).mean()
+    """,
+}
+EPILOGUES = {"docs/jax.md": "params, state = step(params, state, batch)"}
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("dist")
+    command = [sys.executable, "-m", "hatchling", "build", "-d", str(folder)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    return {path.suffix: path for path in folder.iterdir()}
+
+
+@pytest.fixture(scope="module")
+def installed(built: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The interpreter of an environment with nothing but the wheel, and this one's packages behind it."""
+    folder = tmp_path_factory.mktemp("empty")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
+    python = folder / ("Scripts" if sys.platform == "win32" else "bin") / "python"
+    options = ["--no-deps", "--no-index", "--quiet", "--disable-pip-version-check"]
+    install = [sys.executable, "-m", "pip", "--python", str(python), "install", *options, str(built[".whl"])]
+    subprocess.run(install, check=True)
+    home = subprocess.run(
+        [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout.strip()
+    Path(home, "dependencies.pth").write_text(
+        sysconfig.get_path("purelib") + "\n"
+    )  # their own .pth are not read
+    return python
+
+
+def run(python: Path, *arguments: str, folder: Path) -> str:
+    answer = subprocess.run([python, *arguments], cwd=folder, capture_output=True, text=True, check=False)
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    return answer.stdout
+
+
+def test_the_archives_pass_twine(built: dict[str, Path]) -> None:
+    command = [sys.executable, "-m", "twine", "check", "--strict", *map(str, built.values())]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    assert answer.stdout.count("PASSED") == 2
+
+
+def test_the_archives_hold_what_they_should(built: dict[str, Path]) -> None:
+    inside = zipfile.ZipFile(built[".whl"]).namelist()
+    assert {name.partition("/")[0] for name in inside} == {"pfopt", f"pfopt-{pfopt.__version__}.dist-info"}
+    own = {path.relative_to(ROOT).as_posix() for path in (ROOT / "pfopt").rglob("*.py")}
+    assert own | {"pfopt/py.typed"} <= set(inside)
+    with tarfile.open(built[".gz"]) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    assert {"pyproject.toml", "README.md", "CHANGELOG.md", "CITATION.cff", "LICENSE", "docs/card.md"} <= names
+    assert not any(name.startswith(("tests/", "experiments/")) for name in names)
+
+
+def test_the_wheel_is_what_is_imported(installed: Path, tmp_path: Path) -> None:
+    code = (
+        "import pfopt, pfopt.reference, sys; print(pfopt.__file__, pfopt.__version__, 'torch' in sys.modules)"
+    )
+    where, version, others = run(installed, "-c", code, folder=tmp_path).split()
+    assert Path(where).is_relative_to(installed.parents[1])
+    assert (version, others) == (pfopt.__version__, "False")
+    assert run(installed.with_name("pfopt"), "--version", folder=tmp_path) == f"pfopt {version}\n"
+
+
+@pytest.mark.parametrize("pages", [list(PRELUDES)[:3], list(PRELUDES)[3:]], ids=["torch", "jax"])
+def test_the_code_of_the_pages_runs(pages: list[str], installed: Path, tmp_path: Path) -> None:
+    """Those of one framework in one process, which imports it once, with names of their own."""
+    for page in pages:
+        blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / page).read_text(), re.M | re.S)
+        code = "\n".join([dedent(PRELUDES[page]), *blocks, EPILOGUES.get(page, "")])
+        (tmp_path / page.replace("/", "-")).with_suffix(".py").write_text(code)
+    code = (
+        "import pathlib, runpy; [runpy.run_path(str(page)) for page in sorted(pathlib.Path().glob('*.py'))]"
+    )
+    run(installed, "-c", code, folder=tmp_path)
+
+
+def test_no_page_with_code_is_left_out() -> None:
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]
+    found = {page.relative_to(ROOT).as_posix() for page in pages if "```python" in page.read_text()}
+    assert found == set(PRELUDES)
+
+
+def test_the_citation_is_of_this_version() -> None:
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert (cited["version"], cited["license"]) == (pfopt.__version__, "Apache-2.0")
+    assert {"cff-version", "message", "title", "authors"} <= cited.keys()
