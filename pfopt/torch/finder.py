@@ -108,31 +108,51 @@ def _again(batches: Iterable[Any], count: int) -> Iterator[Any]:
 @contextmanager
 def _left_alone(model: Module, base: Optimizer | None) -> Iterator[None]:
     """Put everything back that a search changes."""
-    params, buffers = list(model.parameters()), dict(model.named_buffers())
+    params = {*model.parameters()}
     if base is not None:
-        params += [param for group in base.param_groups for param in group["params"]]
-    tensors = [(tensor, tensor.detach().clone()) for tensor in {*params, *buffers.values()}]
+        params.update(param for group in base.param_groups for param in group["params"])
+    buffers = [(owner, *named) for owner in model.modules() for named in owner.named_buffers(recurse=False)]
+    tensors = params.union(buffer for _, _, buffer in buffers)
+    copies = [(tensor, tensor.detach().clone()) for tensor in tensors]
     gradients = [(param, param.grad) for param in params]
-    saved = None if base is None else (dict(base.state), [dict(group) for group in base.param_groups])
-    if base is not None:
-        base.state.update({param: copy.deepcopy(kept) for param, kept in base.state.items()})
-    states = random.getstate(), np.random.get_state()  # noqa: NPY002 (whoever uses it should find it as it was)
     for param in params:
         param.grad = None
     try:
-        with torch.random.fork_rng(devices={param.device for param in params if param.device.type == "cuda"}):
+        with _random_numbers_kept({param.device for param in params}), _base_kept(base):
             yield
     finally:
-        random.setstate(states[0])
-        np.random.set_state(states[1])  # noqa: NPY002
+        for owner, name, buffer in buffers:  # which the model may have replaced
+            setattr(owner, name, buffer)
         with torch.no_grad():
-            for tensor, kept in tensors:
+            for tensor, kept in copies:
                 tensor.copy_(kept)
         for param, gradient in gradients:
             param.grad = gradient
-        if base is not None and saved is not None:
-            base.state.clear()
-            base.state.update(saved[0])
-            for group, kept in zip(base.param_groups, saved[1], strict=True):
-                group.clear()
-                group.update(kept)
+
+
+@contextmanager
+def _random_numbers_kept(devices: set[torch.device]) -> Iterator[None]:
+    of_python, of_numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 (of whoever draws from it)
+    try:
+        with torch.random.fork_rng(devices=[device for device in devices if device.type == "cuda"]):
+            yield
+    finally:
+        random.setstate(of_python)
+        np.random.set_state(of_numpy)  # noqa: NPY002
+
+
+@contextmanager
+def _base_kept(base: Optimizer | None) -> Iterator[None]:
+    if base is None:
+        yield
+        return
+    state, groups = dict(base.state), [dict(group) for group in base.param_groups]
+    base.state.update({param: copy.deepcopy(kept) for param, kept in state.items()})
+    try:
+        yield
+    finally:
+        base.state.clear()
+        base.state.update(state)
+        for group, kept in zip(base.param_groups, groups, strict=True):
+            group.clear()
+            group.update(kept)

@@ -312,10 +312,8 @@ def test_unknown_horizon_of_a_run_that_decays() -> None:
 
 
 def test_around_a_base_leaves_move_at_powers_of_two_times_the_rate_of_the_whole() -> None:
-    tx, params = (
-        pfopt.optax.parameter_free(optax.identity(), STEPS),
-        {"calm": jnp.ones(3), "noisy": jnp.ones(3)},
-    )
+    tx = pfopt.optax.parameter_free(optax.identity(), STEPS)
+    params: Any = {"calm": jnp.ones(3), "noisy": jnp.ones(3)}
     noise = np.random.default_rng(0).standard_normal((STEPS, 3))
     update, state, ratios = jax.jit(tx.update), tx.init(params), []
     for drawn in noise:

@@ -207,8 +207,10 @@ class Noisy(nn.Module):
         self.layers = nn.Sequential(
             nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Tanh(), nn.Dropout(0.1), nn.Linear(8, 1)
         )
+        self.register_buffer("calls", torch.zeros(()), persistent=False)
 
     def forward(self, inputs: Tensor) -> Tensor:
+        self.calls = self.calls + 1  # another tensor
         scale = 1 + 0.01 * random.random() + 0.01 * np.random.rand()  # noqa: NPY002
         return scale * self.layers(inputs)
 

@@ -87,7 +87,7 @@ def test_a_tensor_without_entries_is_no_gradient_to_measure() -> None:
 )
 @pytest.mark.parametrize("options", [{}, {"momentum": 0.9}], ids=str)
 def test_directions_are_read_off_whatever_their_size(
-    dtype: torch.dtype, factor: float, off: float, options: dict[str, float]
+    dtype: torch.dtype, factor: float, off: float, options: dict[str, Any]
 ) -> None:
     param = nn.Parameter(torch.zeros(10, dtype=dtype))
     optimizer = ParameterFree(torch.optim.SGD([param], 0.1, **options), STEPS)
