@@ -228,6 +228,7 @@ def everything(model: nn.Module, base: torch.optim.Optimizer | None) -> Any:
     of_numpy: Any = np.random.get_state()  # noqa: NPY002
     told = [
         model.state_dict(),
+        dict(model.named_buffers()),
         gradients,
         base and base.state_dict(),
         torch.get_rng_state(),
