@@ -170,7 +170,7 @@ class Layout:
         for index, (group, _, param) in enumerate(members):
             entries, full = param.numel(), _by_device(FULL, param)
             packed = together and type(param) in PLAIN and not (large_apart and is_large(param))
-            joins = packed and entries <= full // 4 and all(x.is_contiguous() for x in self._held(index))
+            joins = packed and 0 < entries <= full // 4 and all(x.is_contiguous() for x in self._held(index))
             key = (group, param.device, param.dtype) if joins else index
             pack, taken = room.get(key, ([], full))
             if taken + entries > full:

@@ -4,6 +4,7 @@ And what is decided of recorded numbers is the same on the host and under ``jit`
 """
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -22,6 +23,7 @@ from pfopt.core.config import Config
 from pfopt.core.records import Phase, Run, State
 from pfopt.core.step import Measured, Moved
 from pfopt.core.update import Arithmetic, Block, Rule
+from pfopt.testing.optax.problems import double_precision
 
 SIZES, STEPS = (3, 4), 40
 PLANS = {
@@ -148,7 +150,7 @@ def by_torch(plan: str, phase: Phase) -> list[Any]:
 
 def by_jax(plan: str, phase: Phase) -> list[Any]:
     """Everything is traced but the phase, which tells what moves a block."""
-    with jax.enable_x64(True):
+    with double_precision():
         (config, host), point, found = setting(plan, phase), start(jnp, dtype=jnp.float64), []
         state = jax.tree.map(jnp.asarray, host)
 
@@ -253,7 +255,7 @@ def integers(record: Record) -> list[int]:
 def test_recorded_numbers_give_the_same_integers(plan: str, dtype: str) -> None:
     total = 400
     config = options.configure(PLANS[plan], total)
-    with jax.enable_x64(dtype == "float64"), np.errstate(all="ignore"):
+    with double_precision() if dtype == "float64" else nullcontext(), np.errstate(all="ignore"):
         for seed, faults in ((0, False), (1, True)):
             state = controller.init(config, 0, np)
             bracket = state.bracket._replace(lo_distance_sq=np.zeros(1))

@@ -12,6 +12,7 @@ import pytest
 import pfopt
 import pfopt.optax
 from pfopt import options
+from pfopt.testing.optax.problems import double_precision
 from tests.optax.problems import sgd
 
 STEPS, SIZE = 400, 12
@@ -79,7 +80,7 @@ def by_numpy(stream: Stream, plan: Any) -> Ended:
 
 
 def by_optax(stream: Stream, plan: Any, based: bool) -> Ended:
-    with jax.enable_x64(True):
+    with double_precision():
         params, state = _whole_run(plan, based)(*stream.rows)
         status = pfopt.optax.status(state)
         assert status.phase == "done"

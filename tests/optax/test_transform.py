@@ -14,6 +14,7 @@ import pytest
 
 import pfopt
 import pfopt.optax
+from pfopt.testing.optax.problems import double_precision
 from tests.optax.problems import (
     PLANS,
     adam,
@@ -226,7 +227,7 @@ def test_dtypes(name: str, dtype: Any) -> None:
     ],
 )
 def test_double_precision(name: str, kinds: tuple[str, str]) -> None:
-    with jax.enable_x64(True):
+    with double_precision():
         tx = sgd(STEPS, **{**PLANS[name], "weight_decay": 1e-3})
         params = {
             key: leaf.astype(kind)
