@@ -51,7 +51,7 @@ def test_one_search_moves_the_parameters_of_all_by_their_own_rules() -> None:
     )
     train(net, opt, 0, STEPS)
     assert loss_of(net).item() < 0.5 * before
-    searched = rates[9 : sum(record.steps for record in opt.history())]  # directions are read off before
+    searched = rates[10 : sum(record.steps for record in opt.history())]  # directions are read off before
     assert [one / other for one, other in searched] == pytest.approx([20.0] * len(searched))  # as given
     assert [base.param_groups[0]["lr"] for base in joint] == [0.02, 1e-3]
     assert [len(base.param_groups[0]["params"]) for base in joint] == [2, 2]
