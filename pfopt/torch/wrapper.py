@@ -56,10 +56,9 @@ class ParameterFree(ParameterFreeOptimizer):
         four times that: a base that averages gradients shows the search less noise than it makes. On an accelerator
         ``step()`` waits for the device once, since the base takes its rate from the host. In half precision, and at the
         first gradient of all and of the main run, directions are read off at a rate so large that it costs no digits.
-        At the first one nine more steps of the base, which leave no trace, tell how far one leads, and whether they are in
-        proportion to its
-        learning rate. ``lr`` is best left constant, but for a warm-up: where it falls in a main run whose steps decay
-        anyway a warning says so, once.
+        At the first one nine more steps of the base, which leave no trace, tell how far one leads, and whether they
+        are proportional to its learning rate. ``lr`` is best left constant, but for a warm-up: where it falls in a main
+        run whose steps decay anyway a warning says so, once.
 
     Examples:
         >>> import torch, pfopt.torch
