@@ -196,7 +196,8 @@ def main(folder: Path, rank: int) -> None:
         run.resume(folder / str(saved[-1]))
     kills = plan["kills"][plan["start"] : plan["start"] + 1]
     for step in range(saved[-1] if saved else 0, STEPS):
-        if step % EVERY == 0 and plan["kills"] and step not in saved:
+        # not before the first step: to have a state to save torch would make one by a step, which AdamW counts
+        if step and step % EVERY == 0 and plan["kills"] and step not in saved:
             run.save(folder / str(step))
         if step in kills:
             dist.barrier()
