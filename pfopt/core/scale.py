@@ -12,6 +12,7 @@ import math
 import numpy as np
 
 from pfopt.core.arrays import Array, Count, Flag, Real, namespace, where
+from pfopt.core.arrays import largest as greatest
 
 QUARTER = 4  # squares need half of the exponents, and gradients of a run become smaller by as much again
 MARGIN = 16  # doublings that a first gradient is below what can be squared: sums are over many, and larger ones explode
@@ -36,4 +37,4 @@ def exponent(largest: Real, dtype: Array) -> Count:
 
 def overflows(largest: Real, dtype: Array) -> Flag:
     """Whether the square of the largest |g_i| of a gradient is no number; arguments as of ``exponent``."""
-    return largest > math.sqrt(np.finfo(dtype).max)
+    return largest > min(math.sqrt(np.finfo(dtype).max), greatest(largest))
