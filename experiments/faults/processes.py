@@ -30,7 +30,7 @@ from experiments.faults.methods import METHODS, Method
 from experiments.faults.problems import PROBLEMS, STEPS, Problem
 from experiments.faults.training import Ledger, Training, any_step
 
-RANKS, EVERY, PATIENCE = 2, 10, 600  # processes; steps between two checkpoints; seconds
+RANKS, EVERY, PATIENCE = 2, 10, 3600  # processes; steps between two checkpoints; seconds, on a busy machine
 FAULTS = ("a batch of nan", "a shard of nan", "an infinite loss", "a loss of its own")
 
 

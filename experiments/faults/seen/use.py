@@ -52,12 +52,14 @@ def schedule() -> str:
     optimizer = ParameterFreeAdamW(model.parameters(), STEPS)
     schedule_ = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.01, STEPS)
 
-    def train() -> None:
+    def scheduled() -> None:
         for step in range(STEPS):
             train(optimizer, loss, step, step + 1)
             schedule_.step()
 
-    return f"a linear schedule around AdamW: {sum('lr falls' in each for each in sentences(train))} warning"
+    return (
+        f"a linear schedule around AdamW: {sum('lr falls' in each for each in sentences(scheduled))} warning"
+    )
 
 
 def second_fit() -> str:
