@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from torch import Tensor
+
 from pfopt.core.arrays import is_of_host
 from pfopt.core.records import Run
 from pfopt.torch import ops
@@ -34,8 +36,8 @@ def followed(
         written = ops.checksum(piece.points) != left
         written = bool(written) if on_host else written
         average = piece.state["average"]
-        if written is not False:  # what is not finite is no place to go to, and goes where the average is
-            ops.copy_where(written, [piece.points.where(piece.points.isfinite(), average)], [average])
+        if written is not False:
+            ops.copy_where(written, [_sane(piece.points, average)], [average])
             ops.copy_where(written, [average], [piece.points])
     yield
     found = ops.checksum(piece.points)
@@ -65,8 +67,7 @@ def adopted(bundles: Sequence[Bundle], run: Run) -> bool:
             undone, written = undone or not at_anchor, at_anchor
         else:
             written = written & at_anchor.to(points.device)
-        finite = points.where(points.isfinite(), anchor)
-        ops.copy_where(written, [finite], [anchor])
+        ops.copy_where(written, [_sane(points, anchor)], [anchor])
     return undone
 
 
@@ -77,3 +78,8 @@ def note(bundles: Sequence[Bundle], *, searches: bool) -> None:
         if searches:
             found = ops.checksum(bundle.points())
             bundle.left[IN_SEARCH] = found if left is None else left.copy_(found)  # in place for CUDA graphs
+
+
+def _sane(points: Tensor, otherwise: Tensor) -> Tensor:
+    """Points, but for entries of which the square is no number: no norm can be measured there."""
+    return points.where(points.square().isfinite(), otherwise)

@@ -216,12 +216,12 @@ def test_what_is_written_at_a_probes_begin_moves_the_anchor(name: str, dtype: to
         if len(opt.history()) == 1 and not probes:
             probes = 1
             first.weight.data.fill_(0.25)
-            first.bias.data[0] = float("nan")
+            first.bias.data[:2] = torch.tensor([float("nan"), 1e30])
         take(opt, loss, step)
     anchor = opt.state[first.weight]["anchor"]
     assert len(opt.history()) > 1
     assert torch.equal(anchor, torch.full_like(anchor, 0.25))
-    assert all(state["anchor"].isfinite().all() for state in opt.state.values())
+    assert all(state["anchor"].abs().max() < 1e3 for state in opt.state.values())
 
 
 def test_what_is_written_in_a_probe_is_undone_with_a_sentence() -> None:
@@ -240,11 +240,13 @@ def test_what_is_written_in_a_probe_is_undone_with_a_sentence() -> None:
 
 
 @pytest.mark.parametrize("name", ["sgd", "tensor"])
-def test_an_infinite_weight_at_which_gradients_are_finite_does_not_stay(name: str) -> None:
+@pytest.mark.parametrize("value", [float("inf"), -1e30])
+def test_a_weight_that_cannot_be_squared_does_not_stay(name: str, value: float) -> None:
+    """Gradients are finite there."""
     first, second, loss = problem()
     opt = MAKES[name]([*first.parameters(), *second.parameters()], STEPS)
     for step in range(STEPS):
         if step == 200:
-            first.weight.data[0, 0] = float("inf")
+            first.weight.data[0, 0] = value
         take(opt, loss, step)
-        assert step < 201 or all(torch.isfinite(param).all() for param in held(first))
+        assert step < 201 or all(param.abs().max() < 1e3 for param in held(first))

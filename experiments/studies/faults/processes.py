@@ -31,7 +31,7 @@ from experiments.studies.faults.methods import METHODS, Method
 from experiments.studies.faults.problems import PROBLEMS, STEPS, Problem
 from experiments.studies.faults.training import Ledger, Training, any_step
 
-RANKS, EVERY, PATIENCE = 2, 10, 600  # processes; steps between two checkpoints; seconds
+RANKS, EVERY, PATIENCE = 2, 10, 3600  # processes; steps between two checkpoints; seconds, on a busy machine
 FAULTS = ("a batch of nan", "a shard of nan", "an infinite loss", "a loss of its own")
 
 
