@@ -9,6 +9,7 @@ from pfopt.core.averaging import variance
 from pfopt.status import ProbeRecord
 
 PEAK = 1.0  # of a schedule, in units of the largest certified learning rate
+MOMENTUM_PEAK = 0.5  # likewise, where a probe ended before torch's SGD had its momentum
 STRAIGHT = (
     2.0**-3
 )  # of the certified step size, at most, leaves gradients as they are for the length of a probe
@@ -26,6 +27,8 @@ class GroupCard:
             since gradients are mostly noise; None where none was.
         distance: the largest displacement from where the search began, in the main run or, before it, in the probe that
             was certified; around a base in the metric of its directions. None where it was not measured by groups.
+        peak: by what ``arguments`` multiplies the certified rate: 1, and ½ around torch's SGD with momentum, which
+            builds up beyond the length of a probe (docs/card.md has where it comes from).
     """
 
     optimizer: str
@@ -33,6 +36,7 @@ class GroupCard:
     certified: float | None
     rejected: float | None
     distance: float | None
+    peak: float = PEAK
 
     def arguments(self) -> dict[str, Any]:
         """The keyword arguments of the plain optimizer: ``torch.optim.AdamW(params, **group.arguments())``.
@@ -45,7 +49,7 @@ class GroupCard:
         """
         if self.certified is None:
             raise ValueError("arguments() needs a certified learning rate, and no probe certified one")
-        return {"lr": PEAK * self.certified, **self.options}
+        return {"lr": self.peak * self.certified, **self.options}
 
 
 @dataclass(frozen=True)

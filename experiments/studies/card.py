@@ -1,6 +1,7 @@
-"""Every run takes 300 steps at a cosine schedule from its peak to zero. SGD has momentum 0.9.
+"""Every run takes 300 steps at a cosine schedule from its peak to zero; "momentum" is SGD with 0.9 of it.
 
-``PROBLEMS`` are the test; the peak, in units of the certified rate (``pfopt.card.PEAK``), was chosen on ``CHOOSING``.
+``PROBLEMS`` are the test; the peaks of ``pfopt.card``, in units of the certified rate, were chosen on ``CHOOSING``.
+Only runs that are not in the output yet are made.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from torch.nn.utils import clip_grad_norm_
 from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
-from experiments.common.frames import groups, where
+from experiments.common.frames import concat, groups, where
 from experiments.common.options import Output, Processes
 from experiments.engine.execute import device_name
 from experiments.held_out_problems.problem import Problem
@@ -27,7 +28,7 @@ from experiments.held_out_problems.registry import make_problem
 from experiments.held_out_problems.run import MOMENTUM, RATES
 from experiments.studies.study import RESULTS, Study, measure, write_table
 from pfopt import Card
-from pfopt.card import PEAK
+from pfopt.card import MOMENTUM_PEAK, PEAK
 from pfopt.core.averaging import variance
 from pfopt.torch import find_lr
 
@@ -39,11 +40,19 @@ PROBLEMS = (
 )
 CHOOSING = ("autoencoder", "vae", "student_mse", "fm_ctr", "ddpm", "gcn", "lora", "matrix_fact")
 PEAKS = (0.25, 0.5, 1.0, 2.0, 4.0)  # that were tried there
-STEPS, SEEDS = 300, (0, 1, 2)
+STEPS = 300
+SEEDS = {"adamw": (0, 1, 2), "momentum": (0, 1, 2), "sgd": (0,)}
 MAKE: dict[str, Callable[[list[Any], float], Optimizer]] = {
-    "sgd": lambda parameters, rate: SGD(parameters, rate, momentum=MOMENTUM),
     "adamw": lambda parameters, rate: AdamW(parameters, rate),
+    "momentum": lambda parameters, rate: SGD(parameters, rate, momentum=MOMENTUM),
+    "sgd": lambda parameters, rate: SGD(parameters, rate),
 }
+GRIDS = {
+    "adamw": RATES["adamw"],
+    "momentum": RATES["sgd"],
+    "sgd": (1e-3, 1e-2, 0.0316, 0.1, 0.316, 1.0, 10.0),
+}
+OWN_PEAKS = {"adamw": PEAK, "momentum": MOMENTUM_PEAK, "sgd": PEAK}
 DEFAULTS = (1e-3, 3e-4)  # of AdamW
 SWEEP, SMOOTHING, ENOUGH = (
     100,
@@ -53,6 +62,7 @@ SWEEP, SMOOTHING, ENOUGH = (
 SWEEPS = {"lightning": (1e-8, 1.0), "fastai": (1e-7, 10.0)}  # rates that they begin and end with, by default
 NOISE_BATCHES = 48
 FEW = 0.02  # a share missed that is counted
+AT_ONCE = 40  # runs, after which all are written
 
 
 class Job(NamedTuple):
@@ -67,13 +77,21 @@ class Job(NamedTuple):
 
 
 def jobs() -> Iterator[Job]:
-    """The test, then the runs that the peak was chosen by."""
-    for seed, name, optimizer in product(SEEDS, PROBLEMS, MAKE):
-        yield from (Job(name, optimizer, "grid", seed, rate) for rate in RATES[optimizer])
-        yield from (Job(name, optimizer, rule, seed) for rule in SWEEPS)
-        yield Job(name, optimizer, "card", seed, peak=PEAK)
-    for name, optimizer, peak in product(CHOOSING, MAKE, PEAKS):
+    """The test, then the runs that the peaks were chosen by."""
+    for optimizer, name in product(MAKE, PROBLEMS):
+        for seed in SEEDS[optimizer]:
+            yield from (Job(name, optimizer, "grid", seed, rate) for rate in GRIDS[optimizer])
+            yield Job(name, optimizer, "card", seed, peak=OWN_PEAKS[optimizer])
+            if optimizer != "sgd":
+                yield from (Job(name, optimizer, rule, seed) for rule in SWEEPS)
+    for optimizer, name, peak in product(MAKE, CHOOSING, PEAKS):
         yield Job(name, optimizer, "card", 0, peak=peak)
+
+
+def is_there(job: Job, frame: pd.DataFrame) -> bool:
+    """Whether a run was made."""
+    wanted = {name: value for name, value in job._asdict().items() if value is not None}
+    return len(where(frame, **wanted)) > 0
 
 
 def run(job: Job) -> dict[str, object]:
@@ -85,7 +103,7 @@ def run(job: Job) -> dict[str, object]:
         card = _card(problem, MAKE[job.optimizer](problem.parameters(), 1.0))
         rate = card.groups[0].certified
         told = {"rejected": card.groups[0].rejected, "found_by": card.gradients}
-        if job.optimizer == "sgd":
+        if job.optimizer == "momentum":
             told |= {"noise": _card(problem, None).noise, "measured_noise": _measured_noise(problem)}
     elif rate is None:
         rate = _swept(job)
@@ -187,16 +205,21 @@ def table(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _row(part: pd.DataFrame) -> dict[str, float]:
     grid = where(part, rule="grid").groupby("rate").training
-    best = grid.mean().idxmin()
-    least, reach = grid.mean()[best], part.initial.mean() - grid.mean()[best]
-    row = {"best rate": best}
-    for rule in ("card", *SWEEPS):
-        runs = where(part, rule=rule)
-        row |= {rule: (runs.training.mean() - least) / reach}
-        if rule == "card":
-            error = math.sqrt((runs.training.var() + grid.var()[best]) / len(SEEDS))
-            row |= {"card's rate": runs.rate.mean(), "noise": 2 * error / reach}
-    return row | {f"{rate:g}": (grid.mean()[rate] - least) / reach for rate in DEFAULTS}
+    optimizer, means = part.optimizer.iloc[0], grid.mean()
+    best = means.idxmin()
+
+    def missed(loss: float) -> float:
+        if math.isinf(means[best]) or math.isinf(loss):  # no rate of the grid is stable, or this one is not
+            return -math.inf if math.isfinite(loss) else math.inf
+        return (loss - means[best]) / (part.initial.mean() - means[best])
+
+    own = where(part, rule="card", peak=OWN_PEAKS[optimizer])
+    error = math.sqrt((own.training.var() + grid.var()[best]) / len(SEEDS[optimizer]))
+    row = {"best rate": best, "card's rate": own.rate.mean(), "noise": 2 * missed(means[best] + error)}
+    losses = {"card": own.training.mean(), "certified": where(part, rule="card", peak=1.0).training.mean()}
+    losses |= {rule: where(part, rule=rule).training.mean() for rule in SWEEPS}
+    losses |= {f"{rate:g}": means.get(rate, math.nan) for rate in DEFAULTS if optimizer == "adamw"}
+    return row | {rule: missed(loss) for rule, loss in losses.items()}
 
 
 def report(frame: pd.DataFrame, console: Console) -> None:
@@ -212,8 +235,8 @@ def report(frame: pd.DataFrame, console: Console) -> None:
         show(
             f"{optimizer}: the card is within seed noise of the best rate on {within} of {len(part)}; missed shares:"
         )
-        for rule in ("card", *SWEEPS, *(f"{rate:g}" for rate in DEFAULTS)):
-            missed = part[rule]
+        for rule in ("card", "certified", *SWEEPS, *(f"{rate:g}" for rate in DEFAULTS)):
+            missed = part[rule].dropna()
             few = len(part[missed <= FEW])
             show(
                 f"  {rule}: at most {FEW:g} on {few}, median {missed.median():.3f}, worst {missed.max():.3f}"
@@ -221,7 +244,7 @@ def report(frame: pd.DataFrame, console: Console) -> None:
     chosen = where(frame, problem=CHOOSING)
     losses = chosen.pivot_table("training", ["optimizer", "problem"], "peak", dropna=False)
     show(losses.to_string(float_format="{:.4g}".format))
-    noise = frame[frame.noise.notna()]
+    noise = frame[frame.noise.notna()].drop_duplicates(["problem", "seed"])
     errors = (noise.noise - noise.measured_noise).abs()
     show(f"noise: told by {len(noise)} cards, median error {errors.median():.3f}, largest {errors.max():.3f}")
 
@@ -235,8 +258,12 @@ def answer(
     console = Console()
     if not table_only:
         torch.set_num_threads(1)
-        frame = measure(run, list(jobs()), processes, console).assign(device=device_name("small"))
-        write_table(frame.sort_values(["problem", "optimizer", "rule", "rate", "seed"]), output)
+        known = pd.read_csv(output) if output.exists() else pd.DataFrame(columns=list(Job._fields))
+        planned = [job for job in jobs() if not is_there(job, known)]
+        for first in range(0, len(planned), AT_ONCE):
+            anew = measure(run, planned[first : first + AT_ONCE], processes, console)
+            known = concat([known, anew.assign(device=device_name("small"))])
+            write_table(known.sort_values(["problem", "optimizer", "rule", "rate", "seed"]), output)
     report(pd.read_csv(output), console)
 
 

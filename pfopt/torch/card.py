@@ -20,7 +20,8 @@ class Plain(NamedTuple):
 
     optimizer: str
     options: dict[str, Any]
-    rate: float  # its learning rate over the step size of this package
+    rate: float = 1.0  # its learning rate over the step size of this package
+    peak: float = card.PEAK
 
 
 def of_sgd(groups: Groups) -> list[Plain]:
@@ -31,7 +32,10 @@ def of_sgd(groups: Groups) -> list[Plain]:
 def of_base(base: Optimizer) -> list[Plain]:
     """The groups in the base alone."""
     kind = type(base)
-    return [Plain(kind.__name__, _options(kind, group), 1.0) for group in base.param_groups]
+    builds_up = [isinstance(base, SGD) and group["momentum"] > 0 for group in base.param_groups]
+    peaks = [card.MOMENTUM_PEAK if builds else card.PEAK for builds in builds_up]
+    options = [_options(kind, group) for group in base.param_groups]
+    return [Plain(kind.__name__, own, peak=peak) for own, peak in zip(options, peaks, strict=True)]
 
 
 def make(plain: Sequence[Plain], groups: Groups, memory: Memory | None, scope: str) -> Card:
@@ -42,7 +46,7 @@ def make(plain: Sequence[Plain], groups: Groups, memory: Memory | None, scope: s
     found = []
     for own, ratio, distance in zip(plain, rho, _distances(groups, memory, scope, rho), strict=True):
         least, most = (None if limit is None else limit * ratio * own.rate for limit in (certified, rejected))
-        found.append(GroupCard(own.optimizer, own.options, least, most, distance))
+        found.append(GroupCard(own.optimizer, own.options, least, most, distance, own.peak))
     return Card(tuple(found), card.noise(probes), len(probes), sum(probe.steps for probe in probes))
 
 

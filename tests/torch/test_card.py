@@ -15,6 +15,7 @@ from torch.optim import SGD, AdamW, Muon
 
 import pfopt.torch
 from pfopt import Card
+from pfopt import card as card_module
 from pfopt.torch import ParameterFree, ParameterFreeSGD
 from tests.torch.problems import Regression, feed_step, run
 
@@ -22,6 +23,7 @@ STEPS = 1000
 MAKE: dict[str, tuple[Callable[[Any], Any], type[torch.optim.Optimizer]]] = {
     "sgd": (lambda params: ParameterFreeSGD(params, STEPS), SGD),
     "momentum": (lambda params: ParameterFreeSGD(params, STEPS, momentum=0.9, weight_decay=1e-3), SGD),
+    "base": (lambda params: ParameterFree(SGD(params, 1.0, momentum=0.9), STEPS), SGD),
     "adamw": (lambda params: ParameterFree(AdamW(params, weight_decay=0.1), STEPS), AdamW),
     "muon": (lambda params: ParameterFree(Muon(params), STEPS), Muon),
 }
@@ -59,6 +61,8 @@ def test_its_arguments_train_by_the_plain_optimizer(kind: str) -> None:
     assert group.distance > 0
     assert (card.probes, card.gradients) == (len(optimizer.history()), optimizer.status().step)
     assert group.optimizer == plain.__name__
+    peak = card_module.MOMENTUM_PEAK if kind == "base" else card_module.PEAK
+    assert card.arguments()["lr"] == peak * group.certified
 
     fresh = Regression()
     follower = plain(matrices(fresh), **card.arguments())
