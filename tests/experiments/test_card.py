@@ -1,0 +1,47 @@
+"""The study of cards: what its table says, and that it makes no run twice."""
+
+import math
+
+import pandas as pd
+import pytest
+
+from experiments import card
+from experiments.card import Job
+
+
+def frame(losses: dict[tuple[str, float], float]) -> pd.DataFrame:
+    """Runs of AdamW on one problem, whose loss began at 10."""
+    rows = []
+    for (rule, rate), loss in losses.items():
+        for seed, change in enumerate((-0.1, 0.0, 0.1)):
+            job = Job("mixer", "adamw", rule, seed, rate)
+            rows.append({**job._asdict(), "initial": 10.0, "training": loss + change})
+    return pd.DataFrame(rows)
+
+
+def test_the_share_missed_is_that_of_the_best_rate() -> None:
+    losses = {("grid", 3e-4): 8.0, ("grid", 1e-3): 4.0, ("grid", 1e-2): 2.0, ("grid", 1.0): math.inf}
+    losses |= {("card", 0.02): 2.4, ("lightning", 1e-7): 10.0, ("fastai", 0.01): math.inf}
+    row = card.table(frame(losses)).loc[("adamw", "mixer")]
+    found = row[["best rate", "card's rate", "card", "lightning", "fastai", "0.001", "0.0003"]].tolist()
+    assert found == pytest.approx([0.01, 0.02, 0.05, 1.0, math.inf, 0.25, 0.75])
+    assert row.noise == pytest.approx(2 * math.sqrt(2 * 0.01 / 3) / 8)
+
+
+def test_a_card_that_trains_where_no_rate_does_misses_nothing() -> None:
+    losses = {
+        ("grid", 1e-3): math.inf,
+        ("card", 1e-6): 9.0,
+        ("lightning", 1.0): math.inf,
+        ("fastai", 1.0): 9.5,
+    }
+    row = card.table(frame(losses)).loc[("adamw", "mixer")]
+    assert (row.card, row.lightning) == (-math.inf, math.inf)
+
+
+def test_no_run_is_made_twice() -> None:
+    planned = list(card.jobs())
+    grid = next(job for job in planned if job.rule == "grid")
+    own = next(job for job in planned if job.rule == "card")
+    known = pd.DataFrame([grid._asdict(), {**own._asdict(), "rate": 0.123}])
+    assert [job for job in planned[:20] if card.is_there(job, known)] == [grid, own]
