@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from itertools import product
 from typing import Annotated, Any, NamedTuple
 
-import numpy as np
 import pandas as pd
 import torch
 import typer
@@ -20,6 +19,7 @@ from torch.nn.utils import clip_grad_norm_
 from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
+from experiments.common import rate_finders
 from experiments.common.frames import concat, groups, where
 from experiments.common.options import Output, Processes
 from experiments.engine.execute import device_name
@@ -54,12 +54,7 @@ GRIDS = {
 }
 OWN_PEAKS = {"adamw": PEAK, "momentum": MOMENTUM_PEAK, "sgd": PEAK}
 DEFAULTS = (1e-3, 3e-4)  # of AdamW
-SWEEP, SMOOTHING, ENOUGH = (
-    100,
-    0.98,
-    4.0,
-)  # steps, of the mean of losses, times its least: of both libraries' finders
-SWEEPS = {"lightning": (1e-8, 1.0), "fastai": (1e-7, 10.0)}  # rates that they begin and end with, by default
+FINDERS = {"lightning": rate_finders.lightning, "fastai": rate_finders.fastai}
 NOISE_BATCHES = 48
 FEW = 0.02  # a share missed that is counted
 AT_ONCE = 40  # runs, after which all are written
@@ -83,7 +78,7 @@ def jobs() -> Iterator[Job]:
             yield from (Job(name, optimizer, "grid", seed, rate) for rate in GRIDS[optimizer])
             yield Job(name, optimizer, "card", seed, peak=OWN_PEAKS[optimizer])
             if optimizer != "sgd":
-                yield from (Job(name, optimizer, rule, seed) for rule in SWEEPS)
+                yield from (Job(name, optimizer, rule, seed) for rule in FINDERS)
     for optimizer, name, peak in product(MAKE, CHOOSING, PEAKS):
         yield Job(name, optimizer, "card", 0, peak=peak)
 
@@ -106,8 +101,8 @@ def run(job: Job) -> dict[str, object]:
         if job.optimizer == "momentum":
             told |= {"noise": _card(problem, None).noise, "measured_noise": _measured_noise(problem)}
     elif rate is None:
-        rate = _swept(job)
-        told = {"found_by": SWEEP}
+        rate = FINDERS[job.rule](problem.model, problem.batch_loss, MAKE[job.optimizer])
+        problem, told = make_problem(job.problem, job.seed), {"found_by": rate_finders.BATCHES}
     rate = math.nan if rate is None else job.peak * rate
     training, held_out = (
         _trained(problem, MAKE[job.optimizer](problem.parameters(), rate)) if rate > 0 else (math.inf,) * 2
@@ -149,32 +144,6 @@ def _step(problem: Problem, optimizer: Optimizer, step: int) -> float:
     return loss.item()
 
 
-def _swept(job: Job) -> float | None:
-    """The suggestion of a library from a range test of rates, on a model of its own."""
-    first, last = SWEEPS[job.rule]
-    problem = make_problem(job.problem, job.seed)
-    optimizer = MAKE[job.optimizer](problem.parameters(), first)
-    rates, losses, mean = np.geomspace(first, last, SWEEP).tolist(), [], 0.0
-    for step, rate in enumerate(rates):
-        optimizer.param_groups[0]["lr"] = rate
-        mean = SMOOTHING * mean + (1 - SMOOTHING) * _step(problem, optimizer, step)
-        losses.append(mean / (1 - SMOOTHING ** (step + 1)))
-        if not math.isfinite(mean) or losses[-1] > ENOUGH * min(losses):
-            break
-    rates = rates[: len(losses)]
-    import examples  # noqa: F401  (before a library that imports torchvision)
-
-    if job.rule == "fastai":
-        from fastai.callback.schedule import valley
-
-        return float(valley(rates, losses, len(losses))[0])
-    from lightning.pytorch.tuner.lr_finder import _LRFinder
-
-    finder = _LRFinder("exponential", first, last, SWEEP)
-    finder.results = {"lr": rates, "loss": losses}
-    return finder.suggestion()
-
-
 def _measured_noise(problem: Problem) -> float:
     """The share of noise in ‖g‖² at the start, from gradients that no card has seen."""
     parameters, total, squares = problem.parameters(), 0.0, 0.0
@@ -209,6 +178,8 @@ def _row(part: pd.DataFrame) -> dict[str, float]:
     best = means.idxmin()
 
     def missed(loss: float) -> float:
+        if math.isnan(loss):
+            return loss
         if math.isinf(means[best]) or math.isinf(loss):  # no rate of the grid is stable, or this one is not
             return -math.inf if math.isfinite(loss) else math.inf
         return (loss - means[best]) / (part.initial.mean() - means[best])
@@ -217,7 +188,7 @@ def _row(part: pd.DataFrame) -> dict[str, float]:
     error = math.sqrt((own.training.var() + grid.var()[best]) / len(SEEDS[optimizer]))
     row = {"best rate": best, "card's rate": own.rate.mean(), "noise": 2 * missed(means[best] + error)}
     losses = {"card": own.training.mean(), "certified": where(part, rule="card", peak=1.0).training.mean()}
-    losses |= {rule: where(part, rule=rule).training.mean() for rule in SWEEPS}
+    losses |= {rule: where(part, rule=rule).training.mean() for rule in FINDERS}
     losses |= {f"{rate:g}": means.get(rate, math.nan) for rate in DEFAULTS if optimizer == "adamw"}
     return row | {rule: missed(loss) for rule, loss in losses.items()}
 
@@ -231,20 +202,21 @@ def report(frame: pd.DataFrame, console: Console) -> None:
     found = table(frame)
     show(found.to_string(float_format="{:.3g}".format))
     for (optimizer,), part in groups(found.reset_index(), "optimizer"):
-        within = len(part[part.card <= part.noise])
+        within = len(part[part.card <= part.noise]) if len(SEEDS[optimizer]) > 1 else "?"
         show(
             f"{optimizer}: the card is within seed noise of the best rate on {within} of {len(part)}; missed shares:"
         )
-        for rule in ("card", "certified", *SWEEPS, *(f"{rate:g}" for rate in DEFAULTS)):
+        for rule in ("card", "certified", *FINDERS, *(f"{rate:g}" for rate in DEFAULTS)):
             missed = part[rule].dropna()
-            few = len(part[missed <= FEW])
-            show(
-                f"  {rule}: at most {FEW:g} on {few}, median {missed.median():.3f}, worst {missed.max():.3f}"
-            )
+            if len(missed):
+                few = len(missed[missed <= FEW])
+                show(
+                    f"  {rule}: at most {FEW:g} on {few}, median {missed.median():.3f}, worst {missed.max():.3f}"
+                )
     chosen = where(frame, problem=CHOOSING)
     losses = chosen.pivot_table("training", ["optimizer", "problem"], "peak", dropna=False)
     show(losses.to_string(float_format="{:.4g}".format))
-    noise = frame[frame.noise.notna()].drop_duplicates(["problem", "seed"])
+    noise = frame[frame.noise.notna() & ~frame.duplicated(["problem", "optimizer", "rule", "seed"])]
     errors = (noise.noise - noise.measured_noise).abs()
     show(f"noise: told by {len(noise)} cards, median error {errors.median():.3f}, largest {errors.max():.3f}")
 

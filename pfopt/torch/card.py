@@ -10,6 +10,7 @@ from torch.optim import SGD, Optimizer
 from pfopt import card
 from pfopt.card import Card, GroupCard
 from pfopt.core.records import Phase
+from pfopt.torch.joint import Joint
 from pfopt.torch.state import Groups, Memory
 
 EXECUTION = ("params", "lr", "foreach", "fused", "capturable", "differentiable")  # no choice of a method
@@ -30,12 +31,18 @@ def of_sgd(groups: Groups) -> list[Plain]:
 
 
 def of_base(base: Optimizer) -> list[Plain]:
-    """The groups in the base alone."""
-    kind = type(base)
-    builds_up = [isinstance(base, SGD) and group["momentum"] > 0 for group in base.param_groups]
-    peaks = [card.MOMENTUM_PEAK if builds else card.PEAK for builds in builds_up]
-    options = [_options(kind, group) for group in base.param_groups]
-    return [Plain(kind.__name__, own, peak=peak) for own, peak in zip(options, peaks, strict=True)]
+    """The groups in the base alone, or in that of several which has them."""
+    bases = base.bases if isinstance(base, Joint) else [base]
+    owners = {
+        id(param): type(own) for own in bases for group in own.param_groups for param in group["params"]
+    }
+    found = []
+    for group in base.param_groups:
+        kind = next((owners[id(param)] for param in group["params"]), type(bases[0]))
+        builds_up = issubclass(kind, SGD) and group["momentum"] > 0
+        peak = card.MOMENTUM_PEAK if builds_up else card.PEAK
+        found.append(Plain(kind.__name__, _options(kind, group), peak=peak))
+    return found
 
 
 def make(plain: Sequence[Plain], groups: Groups, memory: Memory | None, scope: str) -> Card:

@@ -2,8 +2,8 @@
 
 import copy
 import random
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,7 @@ def find_lr(
     model: Module,
     loss: Callable[[Any, Any], Tensor],
     batches: Iterable[Any],
-    base: Optimizer | None = None,
+    base: Optimizer | Sequence[Optimizer] | None = None,
     *,
     total_steps: int | None,
 ) -> Card:
@@ -40,7 +40,7 @@ def find_lr(
         loss: of the model and a batch to a scalar tensor.
         batches: what ``loss`` takes; begun again where they end, as a ``DataLoader`` can be.
         base: the optimizer that is to train it, such as ``torch.optim.AdamW(model.parameters())``, of whose learning
-            rates only the groups' ratio counts; None for ``torch.optim.SGD``.
+            rates only the groups' ratio counts, or a list of several; None for ``torch.optim.SGD``.
         total_steps: gradients of the training to come, which the length of a probe depends on; None where unknown. The
             search takes a quarter of so many at most, or of 1024 where they are fewer.
 
@@ -62,11 +62,12 @@ def find_lr(
     options.function("loss", loss)
     given = budget.FIRST_STAGE if total_steps is None else options.total_steps(total_steps, Practical())
     steps = max(given, budget.FIRST_STAGE)
-    if base is None:
-        found: ParameterFreeOptimizer = ParameterFreeSGD(model.parameters(), steps, buffers=model)
-    else:
-        found = ParameterFree(base, steps, buffers=model)
-    with _left_alone(model, base):
+    several = list(base) if isinstance(base, (list, tuple)) else [base]
+    with _left_alone(model, [each for each in several if isinstance(each, Optimizer)]):
+        if base is None:
+            found: ParameterFreeOptimizer = ParameterFreeSGD(model.parameters(), steps, buffers=model)
+        else:
+            found = ParameterFree(base, steps, buffers=model)
         _search(found, model, loss, batches, steps)
         return found.card()
 
@@ -106,11 +107,10 @@ def _again(batches: Iterable[Any], count: int) -> Iterator[Any]:
 
 
 @contextmanager
-def _left_alone(model: Module, base: Optimizer | None) -> Iterator[None]:
+def _left_alone(model: Module, bases: Sequence[Optimizer]) -> Iterator[None]:
     """Put everything back that a search changes."""
     params = {*model.parameters()}
-    if base is not None:
-        params.update(param for group in base.param_groups for param in group["params"])
+    params.update(param for base in bases for group in base.param_groups for param in group["params"])
     buffers = [(owner, *named) for owner in model.modules() for named in owner.named_buffers(recurse=False)]
     tensors = params.union(buffer for _, _, buffer in buffers)
     copies = [(tensor, tensor.detach().clone()) for tensor in tensors]
@@ -118,7 +118,9 @@ def _left_alone(model: Module, base: Optimizer | None) -> Iterator[None]:
     for param in params:
         param.grad = None
     try:
-        with _random_numbers_kept({param.device for param in params}), _base_kept(base):
+        with _random_numbers_kept({param.device for param in params}), ExitStack() as kept_bases:
+            for base in bases:
+                kept_bases.enter_context(_base_kept(base))
             yield
     finally:
         for owner, name, buffer in buffers:  # which the model may have replaced
@@ -142,17 +144,14 @@ def _random_numbers_kept(devices: set[torch.device]) -> Iterator[None]:
 
 
 @contextmanager
-def _base_kept(base: Optimizer | None) -> Iterator[None]:
-    if base is None:
-        yield
-        return
-    state, groups = dict(base.state), [dict(group) for group in base.param_groups]
+def _base_kept(base: Optimizer) -> Iterator[None]:
+    state, groups = base.state, [dict(group) for group in base.param_groups]
+    base.state = copy.copy(state)  # of which every step changes the entries
     base.state.update({param: copy.deepcopy(kept) for param, kept in state.items()})
     try:
         yield
     finally:
-        base.state.clear()
-        base.state.update(state)
+        base.state = state
         for group, kept in zip(base.param_groups, groups, strict=True):
             group.clear()
             group.update(kept)

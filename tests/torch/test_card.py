@@ -109,6 +109,20 @@ def test_groups_have_rates_and_distances_of_their_own(scope: Any) -> None:
             assert distance == pytest.approx(moved, rel=1e-4)
 
 
+def test_of_several_bases_each_group_is_its_own_optimizer_s() -> None:
+    model = Regression()
+    bases = [Muon([model.weight]), SGD([model.bias], 0.01, momentum=0.9)]
+    card = searched(ParameterFree(bases, STEPS), model)
+    muon, sgd = card.groups
+    assert (muon.optimizer, muon.peak, muon.options["momentum"]) == ("Muon", card_module.PEAK, 0.95)
+    assert (sgd.optimizer, sgd.peak, sgd.options["momentum"]) == ("SGD", card_module.MOMENTUM_PEAK, 0.9)
+    assert sgd.certified == pytest.approx(10 * (muon.certified or 0))
+    for kind, param, group in ((Muon, model.weight, muon), (SGD, model.bias, sgd)):
+        kind([param], **group.arguments())
+    again = ParameterFree([Muon([model.weight]), SGD([model.bias], 0.01, momentum=0.9)], STEPS)
+    again.start_from(card)
+
+
 def test_a_checkpoint_has_the_card() -> None:
     model = Regression()
     optimizer = ParameterFree(AdamW(model.parameters()), STEPS)
@@ -239,6 +253,16 @@ def everything(model: nn.Module, base: torch.optim.Optimizer | None) -> Any:
         random.getstate(),
     ]
     return copy.deepcopy([*told, *of_numpy[1:3]])
+
+
+def test_find_lr_takes_several_bases() -> None:
+    model = Noisy()
+    matrix, *others = model.parameters()
+    bases = [Muon([matrix], 0.01), AdamW(others, 0.01)]
+    before = [everything(model, base) for base in bases]
+    card = pfopt.torch.find_lr(model, loss, batches(), bases, total_steps=None)
+    torch.testing.assert_close([everything(model, base) for base in bases], before, rtol=0, atol=0)
+    assert [group.optimizer for group in card.groups] == ["Muon", "AdamW"]
 
 
 @pytest.mark.parametrize("warm", [False, True])

@@ -5,8 +5,8 @@ import math
 import pandas as pd
 import pytest
 
-from experiments import card
-from experiments.card import Job
+from experiments.studies import card
+from experiments.studies.card import Job
 
 
 def frame(losses: dict[tuple[str, float], float]) -> pd.DataFrame:
