@@ -1,5 +1,6 @@
 """What is released can be built, installed where nothing else is, and does there what README and docs say."""
 
+import os
 import re
 import subprocess
 import sys
@@ -53,7 +54,9 @@ def installed(built: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) 
 
 
 def run(python: Path, *arguments: str, folder: Path) -> str:
-    answer = subprocess.run([python, *arguments], cwd=folder, capture_output=True, text=True, check=False)
+    own = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    command = [python, *arguments]
+    answer = subprocess.run(command, cwd=folder, env=own, capture_output=True, text=True, check=False)
     assert answer.returncode == 0, answer.stdout + answer.stderr
     return answer.stdout
 

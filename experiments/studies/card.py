@@ -202,7 +202,7 @@ def report(frame: pd.DataFrame, console: Console) -> None:
     found = table(frame)
     show(found.to_string(float_format="{:.3g}".format))
     for (optimizer,), part in groups(found.reset_index(), "optimizer"):
-        within = len(part[part.card <= part.noise]) if len(SEEDS[optimizer]) > 1 else "?"
+        within = len(part[part.card <= part.noise.fillna(0.0)]) if len(SEEDS[optimizer]) > 1 else "?"
         show(
             f"{optimizer}: the card is within seed noise of the best rate on {within} of {len(part)}; missed shares:"
         )
