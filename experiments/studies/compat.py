@@ -94,6 +94,8 @@ def _tested(environment: Environment) -> str:
         check=False,
     )
     write_text(environment.folder / "pytest.txt", done.stdout + done.stderr)
+    if done.returncode not in (0, 1):
+        return f"pytest ended with {done.returncode}"
     last = done.stdout.strip().splitlines()[-1] if done.stdout.strip() else "pytest did not start"
     return re.sub(r", \d+ warnings?| in .*", "", last)
 
