@@ -70,8 +70,8 @@ class Decision(NamedTuple):
     average_weight: Real  # of the new iterate in x̄; in a probe, of the point at which the gradient was taken
     beta: Real  # share of x̄ in the point at which the gradient was taken
     next_beta: Real  # in that of the next one
+    share_of_run: Real  # that this gradient is, by which weights decay; 0 in a probe
     coordinate_rule: CoordinateRule | None  # None in a probe
-    share_of_run: Real = 0.0  # that this gradient is, by which weights decay; 0 in a probe
 
 
 def take_gradient(
@@ -134,8 +134,8 @@ def take_gradient(
         average_weight=where(fault.restart, ones_like(share), share),
         beta=beta(config, state, run),
         next_beta=beta(config, state, following),
-        coordinate_rule=rule,
         share_of_run=1 / (at_least(n, FIRST_STAGE) if config.endless else real(state.run_length, n)),
+        coordinate_rule=rule,
     )
     return following, decision
 
