@@ -158,7 +158,7 @@ def configure(chosen: Plan, steps: int | None, *, based: bool = False, delta: fl
     )
 
 
-def sgd_only(chosen: Plan, steps: Any, momentum: Any) -> None:
+def sgd_only(chosen: Plan, steps: Any, **others: Any) -> None:
     """The certified plan is plain SGD with a known horizon, and its restarts are those of ``pfopt.minimize``."""
     if not isinstance(chosen, Certified):
         return
@@ -166,8 +166,9 @@ def sgd_only(chosen: Plan, steps: Any, momentum: Any) -> None:
         raise ValueError('total_steps must be an integer where plan="certified", got None')
     if chosen.restarts is not None:
         raise ValueError(f"restarts must be None but in pfopt.minimize, got {chosen.restarts!r}")
-    if not (isinstance(momentum, (int, float)) and momentum == 0):
-        raise ValueError(f'plan="certified" is plain SGD: momentum must be 0, got {momentum!r}')
+    for name, value in others.items():
+        if not (isinstance(value, (int, float)) and value == 0):
+            raise ValueError(f'plan="certified" is plain SGD: {name} must be 0, got {value!r}')
 
 
 def hyperparameters(momentum: Any, nesterov: Any, weight_decay: Any) -> None:

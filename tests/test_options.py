@@ -216,9 +216,9 @@ def test_the_core_is_told_of_a_practical_plan(choice: Any, expected: tuple[bool,
 
 
 def test_a_certified_optimizer_is_plain_sgd_with_a_known_horizon() -> None:
-    options.sgd_only(pfopt.Practical(), None, 0.9)
-    options.sgd_only(pfopt.Certified(), 100, 0)
-    options.sgd_only(pfopt.Certified(), 100, 0.0)
+    options.sgd_only(pfopt.Practical(), None, momentum=0.9, weight_decay=1.0)
+    options.sgd_only(pfopt.Certified(), 100, momentum=0)
+    options.sgd_only(pfopt.Certified(), 100, momentum=0.0, weight_decay=0.0)
     for plan, steps, momentum, message in (
         (pfopt.Certified(), None, 0, 'total_steps must be an integer where plan="certified", got None'),
         (
@@ -231,7 +231,7 @@ def test_a_certified_optimizer_is_plain_sgd_with_a_known_horizon() -> None:
         (pfopt.Certified(), 100, "0", "plan=\"certified\" is plain SGD: momentum must be 0, got '0'"),
     ):
         with pytest.raises(ValueError, match="must be") as caught:
-            options.sgd_only(plan, steps, momentum)
+            options.sgd_only(plan, steps, momentum=momentum)
         assert str(caught.value) == message
 
 

@@ -53,3 +53,8 @@ class Config(NamedTuple):
     def stages(self) -> bool:
         """Budgets double, stage after stage: a decay needs an end."""
         return self.unknown_horizon and self.decays
+
+    @property
+    def endless(self) -> bool:
+        """The main run goes on for ever."""
+        return self.unknown_horizon and not self.decays

@@ -17,7 +17,8 @@ y = z + β (x̄ − z):
               whole's times a power of two, and η is that of the gradient before.
  6 anneal      δ = 1, or 1 − (n−1)/T where steps decay: around a base, and at a kink, where l was never below the
                noise of the gradients.
- 7 move        z −= δ η g.
+ 7 move        z −= δ η g; where weights decay, z = exp(−κ/T) z − δ η g, so that those that no gradient holds are
+               exp(−κ) of what they were at the end. Without an end T is n, and 1024 at least.
  8 average     a = r² n^(γ−1)/(δ l);   x̄ += max(a/Σa, γ/(n−1+γ)) (z − x̄);   β = 2/3, rising to 0.9 in the last fifth.
  9 record      ‖g‖ in the metric η_i/η in which the coordinates moved; and at n <= 32, then at one in 16 (around a base
                at all), ‖z − x₀‖ in it, Σd² and Σd² m. Where there are losses, their means, for ``progress`` only.
@@ -51,6 +52,7 @@ from pfopt.core.arrays import (
     zeros_like,
 )
 from pfopt.core.averaging import mean_weight
+from pfopt.core.budget import FIRST_STAGE
 from pfopt.core.config import Config, Constants
 from pfopt.core.records import Run, State
 from pfopt.core.run import age, has_moved
@@ -68,6 +70,7 @@ class Decision(NamedTuple):
     average_weight: Real  # of the new iterate in x̄; in a probe, of the point at which the gradient was taken
     beta: Real  # share of x̄ in the point at which the gradient was taken
     next_beta: Real  # in that of the next one
+    share_of_run: Real  # that this gradient is, by which weights decay; 0 in a probe
     coordinate_rule: CoordinateRule | None  # None in a probe
 
 
@@ -131,6 +134,7 @@ def take_gradient(
         average_weight=where(fault.restart, ones_like(share), share),
         beta=beta(config, state, run),
         next_beta=beta(config, state, following),
+        share_of_run=1 / (at_least(n, FIRST_STAGE) if config.endless else real(state.run_length, n)),
         coordinate_rule=rule,
     )
     return following, decision

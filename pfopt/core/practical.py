@@ -67,13 +67,12 @@ def _begin_main_run(config: Config, state: State) -> State:
     """
     bracket = state.bracket
     left = budget.stage_steps(config, state) - state.spent
-    endless = config.unknown_horizon and not config.decays
     return state._replace(
         phase=Phase.MAIN,
         outcome=where(bracket.has_lo, Outcome.CERTIFIED, Outcome.NO_SIGNAL),
         cap_exponent=where(bracket.has_lo, bracket.lo, bracket.hi)
         + where(bracket.has_hi, config.constants.cap, NO_CAP),
-        run_length=budget.ENDLESS if endless else left,
+        run_length=budget.ENDLESS if config.endless else left,
     )
 
 

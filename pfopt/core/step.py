@@ -134,6 +134,7 @@ def _probe(config: Config, state: State, run: Run, measured: Measured, counts: F
         average_weight=weight,
         beta=zeros_like(weight),
         next_beta=zeros_like(weight),
+        share_of_run=zeros_like(weight),
         coordinate_rule=None,
     )
 

@@ -30,6 +30,7 @@ class Rule(NamedTuple):
     rate: float = 1.0  # the group's multiplier of the step size
     momentum: Real = 0.0
     nesterov: bool = False
+    weight_decay: Real | None = None  # κ; None for none
     largest: float | None = None  # the largest number that the parameters can hold, where blocks are wider
 
 
@@ -78,7 +79,7 @@ def move_block(
     grad_sq = None if square is None else arithmetic.dot(steps, square) / step_size
 
     scaled = direction if rule.rate == 1.0 else rule.rate * direction
-    new = arithmetic.move(block.iterate, steps, scaled)
+    new = arithmetic.move(_shrunk(block.iterate, rule, decision), steps, scaled)
     kept = decision.taken
     if rule.largest is not None:
         kept = kept & (namespace(new).abs(new) <= rule.largest)
@@ -120,6 +121,14 @@ def move_probe_block(
     whole_sq = distance_sq if arithmetic.spread is None else distance_sq.sum()
     iterate = where(decision.taken & isfinite(whole_sq), new, block.iterate)
     return block._replace(iterate=where(decision.restart, block.anchor, iterate)), Sums(distance_sq)
+
+
+def _shrunk(iterate: Array, rule: Rule, decision: Decision) -> Array:
+    """The iterate after the decay of its weights, whatever its step size is (Loshchilov and Hutter, 2019)."""
+    if rule.weight_decay is None:
+        return iterate
+    share = rule.weight_decay * rule.rate * decision.share_of_run
+    return iterate * namespace(share).exp(-share)
 
 
 def _with_momentum(block: Block, rule: Rule, decision: Decision) -> tuple[Array, Array | None]:

@@ -23,7 +23,7 @@ class Gradient(NamedTuple):
     params: list[Any]  # as the caller holds them
     points: Leaves  # where they are
     gradients: Leaves  # in the unit of the run; around a base, as they came
-    directions: Leaves  # what the base made of the gradients; without one these, or these with weight decay
+    directions: Leaves  # what the base made of the gradients; without one these
     unit: jax.Array  # shape=(), real, not zero; of this gradient
     # the base's state after it, by whether it is taken; None without one
     next_base: Callable[[jax.Array], Any]

@@ -10,6 +10,7 @@ from pfopt.core.main_run import Decision
 from pfopt.core.step import Moved
 from pfopt.core.update import Block, Rule
 from pfopt.optax import leaves, rounding
+from pfopt.optax import state as states
 from pfopt.optax.gradient import Step, record
 from pfopt.optax.leaves import Leaves
 from pfopt.optax.state import Carried, Options, ParameterFreeState, when
@@ -35,7 +36,8 @@ def _leaves(options: Options, step: Step, state: ParameterFreeState) -> list[Lea
     """All leaves of the main run."""
     gradient, decision, count = step.gradient, step.decision, len(step.gradient.points)
     size = sum(point.size for point in gradient.points) if options.by_coordinate else 0
-    rule = Rule(size, momentum=options.momentum, nesterov=options.nesterov)
+    decay = None if states.is_zero(options.weight_decay) else options.weight_decay
+    rule = Rule(size, momentum=options.momentum, nesterov=options.nesterov, weight_decay=decay)
     columns = (getattr(state, name) or [None] * count for name in KEPT)
     blocks = map(Block, gradient.points, state.anchor, gradient.directions, *columns)
     rows = []

@@ -88,11 +88,9 @@ def _measure(
     options: Options, state: ParameterFreeState, gradient: Gradient, plain: jax.Array, starts: jax.Array
 ) -> tuple[ParameterFreeState, Norms]:
     """Norms of the gradient or, around a base, what stands for them in the metric of its directions."""
-    dtype, by_scope = state.anchor_sq.dtype, partial(leaves.by_scope, by_leaf=options.by_leaf)
-    directions, inner, ahead = gradient.directions, None, None
+    by_scope, inner, ahead = partial(leaves.by_scope, by_leaf=options.by_leaf), None, None
     if state.metric is None:
-        decayed = directions is not gradient.gradients
-        grad_sq = by_scope(leaves.dots([(directions, directions)], dtype)[0] if decayed else plain)
+        grad_sq = by_scope(plain)
     else:
         direction_sq, inner, ahead = _products(state, gradient)
         ahead = jnp.where(starts, 0, ahead)

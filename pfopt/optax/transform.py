@@ -48,7 +48,10 @@ def parameter_free_sgd(
         momentum: m in [0, 1), normalised, v = m v + (1 − m) g, so that a step size means the same with and without it.
             The main run uses it, the probes do not.
         nesterov: Nesterov momentum; needs ``momentum > 0``.
-        weight_decay: L2 penalty, >= 0: weight_decay · x is added to the gradient.
+        weight_decay: κ >= 0, decoupled: in the main run weights that no gradient holds shrink to exp(−κ) of what they
+            were, by equal factors, whatever step size is found; where the horizon is unknown, at every step as fast as
+            at the end of a run that ends there, of 1024 steps at least. An L2 penalty is
+            ``optax.add_decayed_weights`` before this link of the chain.
 
     Returns:
         A ``GradientTransformationExtraArgs``. Its state holds three copies of the parameters (scopes "global" and
@@ -162,9 +165,6 @@ def _gradient(
     given = {name: value for name, value in extra_args.items() if name != "value" or value is not None}
     if base is not None:
         directions = as_leaves(base.update(grads, state.base, params, **given)[0])
-    elif not states.is_zero(options.weight_decay):
-        directions = optax.tree.add_scale(gradients, unit * options.weight_decay, points)
-        directions = optax.tree.cast_like(directions, points)
 
     def advance(held: tuple[Any, Any, Any]) -> tuple[Any, Any, Any]:
         grads, before, params = held

@@ -33,7 +33,7 @@ def options(
     choices.hyperparameters(
         0.5 if is_traced(momentum) else momentum, nesterov, 0.0 if is_traced(weight_decay) else weight_decay
     )
-    choices.sgd_only(chosen, total_steps, momentum)
+    choices.sgd_only(chosen, total_steps, momentum=momentum, weight_decay=weight_decay)
     if total_steps is not None:
         total_steps = _total_steps(total_steps, chosen)
     scope = chosen.scope if isinstance(chosen, Practical) else "global"

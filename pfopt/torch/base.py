@@ -53,7 +53,8 @@ class ParameterFreeOptimizer(Optimizer):
         **defaults: Any,
     ) -> None:
         chosen = options.plan(plan)
-        options.sgd_only(chosen, total_steps, defaults.get("momentum", 0.0))
+        others = {name: defaults[name] for name in ("momentum", "weight_decay") if name in defaults}
+        options.sgd_only(chosen, total_steps, **others)
         total_steps = None if total_steps is None else options.total_steps(total_steps, chosen)
         validation.flags(defaults)
         self._buffers, self._packing = Buffers(buffers), Packing()

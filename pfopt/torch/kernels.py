@@ -38,8 +38,8 @@ class Form(NamedTuple):
     wide: tl.dtype  # of what is computed and remembered
     tiny: float  # its smallest normal number
     half: bool  # whether parameters have less precision than their iterates
-    maximize: bool
-    decays: bool
+    maximize: bool = False
+    decays: bool = False
     by_coordinate: bool = False
     momentum: bool = False
     nesterov: bool = False
@@ -57,6 +57,7 @@ class Numbers(NamedTuple):
     average_weight: Any
     beta: Any
     next_beta: Any
+    share_of_run: Any
     square_weight: Any
     scale_sq: Any
     least: Any
@@ -133,13 +134,11 @@ def _points(place, mask, FORM: tl.constexpr):
 
 
 @triton.jit
-def _direction(gradient, points, place, weight_decay, FORM: tl.constexpr):
+def _direction(gradient, place, FORM: tl.constexpr):
     """As ``moves.direction_of``."""
     direction = gradient.to(FORM.wide)
     if FORM.maximize:
         direction = -direction
-    if FORM.decays:
-        direction += tl.full((), weight_decay, FORM.wide) * points
     return tl.where(place.given > 0, direction, 0.0)
 
 
@@ -182,26 +181,22 @@ def _steps(gap, mean_square, step, numbers, size, FORM: tl.constexpr):
 
 
 @triton.jit
-def _norms_of_block(place, partials, weight_decay, FORM: tl.constexpr, MASKED: tl.constexpr):
+def _norms_of_block(place, partials, FORM: tl.constexpr, MASKED: tl.constexpr):
     mask = tl.arange(0, BLOCK) < place.given if MASKED else None
     gradient = tl.load(_at(place, mask, GRADIENT, FORM), mask=mask)
     wide = gradient.to(tl.float64)
     tl.store(partials, _sum(wide * wide, mask))
-    if FORM.decays:
-        points = _points(place, mask, FORM)
-        wide = _direction(gradient, points, place, weight_decay, FORM).to(tl.float64)
-        tl.store(partials + tl.num_programs(0), _sum(wide * wide, mask))
 
 
 @triton.jit
-def norms(table, owners, firsts, partials, weight_decay: tl.float64, FORM: tl.constexpr):
-    """Over blocks: Σ g² as it came and, where weights decay, of what is minimised."""
+def norms(table, owners, firsts, partials, FORM: tl.constexpr):
+    """Over blocks: Σ g²."""
     place = _place(table, owners, firsts)
     partials += tl.program_id(0)
     if place.whole:
-        _norms_of_block(place, partials, weight_decay, FORM, False)
+        _norms_of_block(place, partials, FORM, False)
     else:
-        _norms_of_block(place, partials, weight_decay, FORM, True)
+        _norms_of_block(place, partials, FORM, True)
 
 
 @triton.jit
@@ -210,7 +205,7 @@ def _move_block(place, partials, steps, numbers, rates, FORM: tl.constexpr, MASK
     given = tl.arange(0, BLOCK) < place.given if MASKED else None
     points = _points(place, mask, FORM)
     gradient = tl.load(_at(place, mask, GRADIENT, FORM), mask=given)
-    gradient = _direction(gradient, points, place, rates.weight_decay, FORM)
+    gradient = _direction(gradient, place, FORM)
     anchor = tl.load(_at(place, mask, ANCHOR, FORM), mask=mask)
     taken, restart = tl.load(numbers.taken), tl.load(numbers.restart)
     beta, next_beta = tl.load(numbers.beta), tl.load(numbers.next_beta)
@@ -232,7 +227,11 @@ def _move_block(place, partials, steps, numbers, rates, FORM: tl.constexpr, MASK
         grad_sq = _sum(moves * (gradient * gradient), mask) / step.to(tl.float64)
         tl.store(partials + 3 * blocks, grad_sq)
 
-    new = iterate - moves * (tl.full((), rates.rate, FORM.wide) * direction)
+    start = iterate
+    if FORM.decays:
+        share = rates.weight_decay * rates.rate * tl.load(numbers.share_of_run)
+        start = tl.where(place.given > 0, tl.exp(-share).to(FORM.wide) * iterate, iterate)
+    new = start - moves * (tl.full((), rates.rate, FORM.wide) * direction)
     kept = taken
     if FORM.guards:
         kept = taken & (tl.abs(new) <= tl.full((), rates.largest, FORM.wide))
@@ -262,7 +261,8 @@ def _move_block(place, partials, steps, numbers, rates, FORM: tl.constexpr, MASK
 )  # which may be anywhere, and only their values count
 def move(
     table, owners, firsts, partials, steps,
-    taken, restart, moving, average_weight, beta, next_beta, square_weight, scale_sq, least, most, product,
+    taken, restart, moving, average_weight, beta, next_beta, share_of_run,
+    square_weight, scale_sq, least, most, product,
     rate: tl.float64, momentum: tl.float64, weight_decay: tl.float64, largest: tl.float64, size: tl.float64,
     FORM: tl.constexpr,
 ):  # fmt: skip
@@ -270,7 +270,7 @@ def move(
     place = _place(table, owners, firsts)
     partials += tl.program_id(0)
     rule = square_weight, scale_sq, least, most, product
-    numbers = Numbers(taken, restart, moving, average_weight, beta, next_beta, *rule)
+    numbers = Numbers(taken, restart, moving, average_weight, beta, next_beta, share_of_run, *rule)
     rates = Rates(rate, momentum, weight_decay, largest, size)
     if place.whole:
         _move_block(place, partials, steps, numbers, rates, FORM, False)

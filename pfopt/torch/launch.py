@@ -134,10 +134,9 @@ def _places(bundles: Sequence[Bundle]) -> list[int]:
 # ---------------------------------------------------------------- what the kernels do
 
 
-def norms_sq(table: Table, weight_decay: float, *, maximize: bool) -> Tensor:
-    """‖g‖² of each tensor and, where weights decay, with their decay too, shape=(1 or 2, tensors), float64."""
-    form = table.form(maximize=maximize, decays=bool(weight_decay))
-    return table.launch(kernels.norms, 1 + form.decays, float(weight_decay), form)
+def norms_sq(table: Table) -> Tensor:
+    """‖g‖² of each tensor, shape=(1, tensors), float64."""
+    return table.launch(kernels.norms, 1, table.form())
 
 
 def move(table: Table, group: GroupRule, decision: Decision) -> Tensor:
@@ -155,7 +154,7 @@ def move(table: Table, group: GroupRule, decision: Decision) -> Tensor:
     rule, largest = group.rule, group.rule.largest
     form = table.form(
         maximize=group.maximize,
-        decays=bool(group.weight_decay),
+        decays=rule.weight_decay is not None,
         by_coordinate=bool(rule.size),
         momentum=bool(rule.momentum),
         nesterov=rule.nesterov,
@@ -163,7 +162,7 @@ def move(table: Table, group: GroupRule, decision: Decision) -> Tensor:
         averages=group.averages,
         interpolates=group.interpolates,
     )
-    rates = Rates(rule.rate, rule.momentum, group.weight_decay, largest or 0.0, rule.size)
+    rates = Rates(rule.rate, rule.momentum, rule.weight_decay or 0.0, largest or 0.0, rule.size)
     step_sizes = torch.as_tensor(decision.step_sizes, dtype=torch.float64, device=table.device).reshape(-1)
     numbers = _numbers(decision, table.device)
     return table.launch(kernels.move, 4 if rule.size else 1, step_sizes, *numbers, *map(float, rates), form)
@@ -173,7 +172,8 @@ def _numbers(decision: Decision, device: torch.device) -> Numbers:
     """A decision of the main run on a device; numbers of the host take one transfer."""
     assert decision.coordinate_rule is not None
     flags = [decision.taken, decision.restart, decision.moving]
-    reals = [decision.average_weight, decision.beta, decision.next_beta, *decision.coordinate_rule]
+    shares = [decision.average_weight, decision.beta, decision.next_beta, decision.share_of_run]
+    reals = [*shares, *decision.coordinate_rule]
     if not isinstance(decision.taken, Tensor):
         flags = torch.tensor(flags, dtype=torch.bool).to(device).unbind()
         reals = torch.tensor(reals, dtype=torch.float64).to(device).unbind()
@@ -191,4 +191,4 @@ def check(device: torch.device) -> None:
     found = table({}, None, [Bundle(0, [0], [one], {"anchor": one}, [one], [one])], [(0, 0)])
     if found is None:
         raise LaunchError("a CUDA graph must not capture the first step")
-    norms_sq(found, 0.0, maximize=False)
+    norms_sq(found)

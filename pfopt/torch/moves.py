@@ -24,15 +24,12 @@ class GroupRule(NamedTuple):
     """What holds for every move of a parameter group in the main run."""
 
     rule: Rule
-    weight_decay: float
     maximize: bool
     averages: bool  # whether the average of the iterates is kept
     interpolates: bool  # whether the parameters are between iterate and average; only where that is kept
 
     @classmethod
-    def of(
-        cls, config: Config, group: dict[str, Any], dtype: torch.dtype, size: int, decay: float
-    ) -> "GroupRule":
+    def of(cls, config: Config, group: dict[str, Any], dtype: torch.dtype, size: int) -> "GroupRule":
         """The rule for parameters of a dtype, ``size`` coordinates in all where each has a step of its own."""
         guards = dtype == torch.float16 or group["lr"] > 1  # otherwise no move is that long
         rule = Rule(
@@ -40,9 +37,10 @@ class GroupRule(NamedTuple):
             rate=group["lr"],
             momentum=group.get("momentum", 0.0),  # a base has its own
             nesterov=group.get("nesterov", False),
+            weight_decay=group["weight_decay"] or None,
             largest=torch.finfo(dtype).max if guards else None,
         )
-        return cls(rule, decay, group["maximize"], config.returns_average, config.interpolates)
+        return cls(rule, group["maximize"], config.returns_average, config.interpolates)
 
 
 class Order(NamedTuple):
@@ -70,7 +68,6 @@ def in_probe(
     decision: Decision,
     step_size: Real,
     full_step: Real,
-    decay: float,
 ) -> Vector:
     """Move a bundle in a probe.
 
@@ -81,7 +78,6 @@ def in_probe(
         decision: about the gradient, where the controller computes.
         step_size: of this move of the group, likewise.
         full_step: the same before any decay.
-        decay: of its weights.
 
     Returns:
         ‖x − x_0‖² of each tensor.
@@ -95,7 +91,7 @@ def in_probe(
         points, arithmetic = piece.points, ops.arithmetic(piece.sizes, on_host=on_host)
         if config.certified and config.returns_average:
             piece.state["average"].lerp_(points, weight)
-        direction = direction_of(piece, decay, group["maximize"])
+        direction = direction_of(piece, group["maximize"])
         block = Block(points, piece.state["anchor"], direction)
         block, sums = update.move_probe_block(block, decision, step_size, arithmetic)
         iterate, distance_sq = block.iterate, sums.distance_sq
@@ -157,13 +153,15 @@ def move_piece(
     block = Block(
         iterate=_iterate(piece, group, decision.beta),
         anchor=state["anchor"],
-        gradient=direction_of(piece, group.weight_decay, group.maximize, taken=decision.taken),
+        gradient=direction_of(piece, group.maximize, taken=decision.taken),
         average=average,
         mean_square=state["mean_square"] if rule.size else None,
         velocity=state["momentum_buffer"] if has_velocity else None,
     )
     if decision.coordinate_rule is not None and piece.direction is None:  # it keeps its mean square
         decision = decision._replace(coordinate_rule=decision.coordinate_rule._replace(square_weight=0.0))
+    if piece.direction is None:  # it moves between iterate and average alone
+        rule = rule._replace(weight_decay=None)
     block, grad_sq = update.move_block(block, rule, decision, step_size, arithmetic)
     sums = update.measure_block(block, rule, decision, step_size, arithmetic) if order.measured else None
     kept = {"average": block.average, "mean_square": block.mean_square, "momentum_buffer": block.velocity}
@@ -242,10 +240,11 @@ def traced(decision: Decision, device: torch.device, dtype: torch.dtype) -> Orde
     def flag(value: Flag) -> Tensor:
         return torch.as_tensor(value, dtype=torch.bool).to(device)
 
-    numbers = [decision.average_weight, decision.beta, decision.next_beta, *decision.coordinate_rule]
+    shares = [decision.average_weight, decision.beta, decision.next_beta, decision.share_of_run]
+    numbers = [*shares, *decision.coordinate_rule]
     on_host = not isinstance(decision.taken, Tensor)
     tensors = torch.tensor(numbers, dtype=dtype) if on_host else torch.stack(numbers).to(device, dtype)
-    average_weight, beta, next_beta, *rule = tensors.unbind()
+    average_weight, beta, next_beta, share_of_run, *rule = tensors.unbind()
     here = decision._replace(
         taken=flag(decision.taken),
         restart=flag(decision.restart),
@@ -256,18 +255,18 @@ def traced(decision: Decision, device: torch.device, dtype: torch.dtype) -> Orde
         beta=beta,
         next_beta=next_beta,
         coordinate_rule=CoordinateRule(*rule),
+        share_of_run=share_of_run,
     )
     return Order(here, flag(_changes(decision)), measured=False)
 
 
-def direction_of(piece: Piece, weight_decay: float, maximize: bool, taken: Flag = True) -> Tensor:
+def direction_of(piece: Piece, maximize: bool, taken: Flag = True) -> Tensor:
     """What moves a piece: a gradient as ``torch.optim.SGD`` has it, or a base's direction; zero where there is none."""
     points, direction = piece.points, piece.direction
     if direction is None or taken is False:
         return torch.zeros_like(points)
     direction = direction.to(points.dtype)
-    direction = -direction if maximize else direction
-    return direction.add(points, alpha=weight_decay) if weight_decay else direction
+    return -direction if maximize else direction
 
 
 def _beside(value: Flag | Real, like: Tensor) -> Any:

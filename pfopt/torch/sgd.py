@@ -42,7 +42,10 @@ class ParameterFreeSGD(ParameterFreeOptimizer):
         momentum: m in [0, 1), normalised, so that a step size means the same with and without it. The main run uses
             it, the probes do not.
         nesterov: Nesterov momentum; needs ``momentum > 0``.
-        weight_decay: L2 penalty, added to the gradient as in ``torch.optim.SGD``.
+        weight_decay: κ >= 0, decoupled: in the main run weights that no gradient holds shrink to exp(−κ) of what they
+            were, by equal factors (to the power of ``lr``), whatever step size is found. Where the horizon is unknown
+            they shrink at every step as fast as at the end of a run that ends there, of 1024 steps at least. An L2
+            penalty is a term of the loss.
         maximize: maximise the objective (and the loss) instead.
         foreach: ``False`` handles tensors one by one; otherwise many at once.
         fused: ``True`` measures and moves all tensors on a GPU by Triton's kernels, a launch for each group; elsewhere

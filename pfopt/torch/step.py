@@ -4,7 +4,7 @@ On the host nothing here has to be waited for. On an accelerator only the first 
 """
 # pyright: reportPrivateImportUsage=false
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from math import inf
 from typing import Any, NamedTuple
@@ -63,12 +63,7 @@ class Work(NamedTuple):
     def rule(self, bundle: Bundle) -> moves.GroupRule:
         """What holds for the moves of a bundle in the main run."""
         group = self.groups[bundle.group]
-        decay = self.weight_decay(bundle)
-        return moves.GroupRule.of(self.config, group, bundle.params[0].dtype, self.size, decay)
-
-    def weight_decay(self, bundle: Bundle) -> float:
-        """Of a bundle, in the unit of the gradients."""
-        return self.groups[bundle.group]["weight_decay"] * self.memory.gradient_unit
+        return moves.GroupRule.of(self.config, group, bundle.params[0].dtype, self.size)
 
     def find_unit(self) -> None:
         """Bring the gradients to the unit of the run, which the first one fixes; a device is waited for only there."""
@@ -152,22 +147,18 @@ def largest_entry(gradients: list[Tensor]) -> Tensor:
 
 def _measure(work: Work, state: State, loss: Tensor | float | None) -> Measured:
     def norms_sq(launch: Any, table: Any, bundle: Bundle) -> Tensor:
-        group = work.groups[bundle.group]
-        return launch.norms_sq(table, work.weight_decay(bundle), maximize=group.get("maximize", False))
+        del bundle
+        return launch.norms_sq(table)
 
     launched = compilers.launched(work.groups, work.bundles, work.scopes, work.tables, norms_sq)
 
-    def column(index: int, otherwise: Callable[[Bundle], Any]) -> list[Any]:
-        bundles = enumerate(work.bundles)
-        found = [launched[place][index] if place in launched else otherwise(each) for place, each in bundles]
-        return list(map(work.poisoned, found))
-
-    columns = [column(0, lambda bundle: bundle.norms_sq(on_host=work.on_host))]
-    if any(group["weight_decay"] for group in work.groups):
-        columns.append(column(-1, partial(_decayed_norms_sq, work)))
-    sums = [work.sums(column, 1) for column in work.over_shards(*columns)]
-    raw_sq, grad_sq = sums[0], sums[-1]
-    signal = whole(raw_sq) != 0
+    squares = [
+        launched[place][0] if place in launched else bundle.norms_sq(on_host=work.on_host)
+        for place, bundle in enumerate(work.bundles)
+    ]
+    (found,) = work.over_shards(list(map(work.poisoned, squares)))
+    grad_sq = work.sums(found, 1)
+    signal = whole(grad_sq) != 0
     signal = signal if isinstance(signal, Tensor) else bool(signal)
     return Measured(grad_sq, minimised(work, loss), signal, anchor_sq(work, state))
 
@@ -209,18 +200,6 @@ def minimised(work: Work, loss: Tensor | float | None) -> Real | None:
     return value + 0 * (float(everywhere) if work.memory.like is None else everywhere.reshape(()).to(value))
 
 
-def _decayed_norms_sq(work: Work, bundle: Bundle) -> Any:
-    """‖g‖² of each tensor, weight decay included."""
-    group, decay = work.groups[bundle.group], work.weight_decay(bundle)
-    if not bundle.directions or not decay:
-        return bundle.norms_sq(on_host=work.on_host)
-    found = []
-    for piece in bundle.pieces(bundle.directions, written=False):
-        gradient = moves.direction_of(piece, decay, group["maximize"])
-        found.append(ops.inner(gradient, gradient, piece.sizes, on_host=work.on_host))
-    return moves.joined(found)
-
-
 # ---------------------------------------------------------------- the move
 
 
@@ -230,8 +209,8 @@ def move_in_probe(work: Work, state: State, decision: Decision) -> Moved:
     distances = []
     for bundle in work.bundles:
         group, rho = work.groups[bundle.group], work.scopes.rho[bundle.group]
-        sizes, decay = (step_size * rho, full_step * rho), work.weight_decay(bundle)
-        distances.append(moves.in_probe(bundle, group, work.config, decision, *sizes, decay))
+        sizes = step_size * rho, full_step * rho
+        distances.append(moves.in_probe(bundle, group, work.config, decision, *sizes))
     (distances,) = work.over_shards(distances)
     return Moved(work.sums(distances, -1))
 

@@ -28,6 +28,7 @@ def decision(**changes: Any) -> Decision:
         average_weight=0.0,
         beta=0.0,
         next_beta=0.0,
+        share_of_run=0.0,
         coordinate_rule=COORDINATE,
     )
     return made._replace(**changes)
@@ -53,6 +54,14 @@ def test_the_plain_move() -> None:
 def test_the_rate_multiplies_the_move() -> None:
     after, _ = update.move_block(block(), Rule(rate=3.0), decision(), 0.5, ARITHMETIC)
     np.testing.assert_array_equal(after.iterate, [-2.0, 8.0, -3.0])
+
+
+def test_weights_decay_whatever_the_step_size_is() -> None:
+    rule = Rule(rate=0.5, weight_decay=4.0)
+    for step_size in (1e-9, 0.5):
+        after, _ = update.move_block(block(), rule, decision(share_of_run=0.25), step_size, ARITHMETIC)
+        moved = 0.5 * step_size * block().gradient
+        np.testing.assert_allclose(after.iterate, block().iterate * np.exp(-0.5) - moved, rtol=1e-15)
 
 
 def test_a_gradient_left_out_moves_nothing() -> None:

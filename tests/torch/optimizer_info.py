@@ -39,7 +39,7 @@ INPUTS: dict[str, dict[str, Any]] = {
     "unknown_horizon": {"total_steps": None},
     "stages": {"total_steps": None, "plan": Practical(anneal="linear")},
     "certified": {"plan": "certified", "total_steps": CERTIFIED_STEPS},
-    "certified_last": {"plan": Certified(output="last"), "weight_decay": 0.1, "total_steps": CERTIFIED_STEPS},
+    "certified_last": {"plan": Certified(output="last"), "total_steps": CERTIFIED_STEPS},
 }
 """Every option, and every pair of options that share a branch; not their product."""
 

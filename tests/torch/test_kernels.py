@@ -99,9 +99,7 @@ def test_the_move_compiles_for_a_gpu(kernels: Any, dtype: torch.dtype, momentum:
 
 def test_the_norms_compile_for_a_gpu(kernels: Any) -> None:
     for dtype in (torch.float32, torch.bfloat16):
-        found = compiled(
-            kernels.norms, {**SIGNATURE, "weight_decay": "fp64"}, FORM=form(kernels, dtype, decays=True)
-        )
+        found = compiled(kernels.norms, SIGNATURE, FORM=form(kernels, dtype))
         assert "ld.global.v4" in found["ptx"]
     assert compiled(kernels.total, {"partials": "*fp64", "firsts": "*i32", "sums": "*fp64"})["cubin"]
 
@@ -119,9 +117,9 @@ def test_one_compilation_serves_all_steps(kernels: Any, monkeypatch: pytest.Monk
     monkeypatch.setattr(triton.runtime.driver, "_active", driver)
     kind = form(kernels, torch.float64)
     tables = torch.zeros(1, dtype=torch.int64), *torch.zeros(2, 8, dtype=torch.int32), torch.zeros(8).double()
-    flags, numbers = torch.zeros(4, dtype=torch.bool), torch.zeros(10, dtype=torch.float64)
+    flags, numbers = torch.zeros(4, dtype=torch.bool), torch.zeros(11, dtype=torch.float64)
     for start in (0, 1):
-        own = [*flags[start : start + 3], *numbers[start : start + 8]]
+        own = [*flags[start : start + 3], *numbers[start : start + 9]]
         found = kernels.move.warmup(
             *tables,
             numbers[start:],

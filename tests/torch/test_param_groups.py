@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -105,17 +106,30 @@ def test_momentum_may_begin_late() -> None:
     assert model.full_loss() < 0.5 * Regression().full_loss()
 
 
-def test_weight_decay_is_that_of_sgd_and_per_group() -> None:
-    """It is the gradient of (decay/2)‖p‖², added to the gradient."""
-    model, explicit = Regression(), Regression()
-    optimizer = ParameterFreeSGD(both_groups(model, weight_decay=0.3), 60, foreach=False)
-    optimizer_of_explicit = ParameterFreeSGD(both_groups(explicit), 60, foreach=False)
-    for step in range(60):
-        for m, o, decay in ((model, optimizer, 0.0), (explicit, optimizer_of_explicit, 0.3)):
-            o.zero_grad()
-            (m.loss(step) + 0.5 * decay * m.bias.square().sum()).backward()
-            o.step()
-    torch.testing.assert_close(snapshot(model), snapshot(explicit), rtol=1e-4, atol=1e-5)
+@pytest.mark.parametrize("foreach", [True, False])
+@pytest.mark.parametrize("steps", [400, None])
+def test_weights_decay_by_a_share_of_the_run_whatever_moves_them(steps: int | None, foreach: bool) -> None:
+    """Of those that no gradient holds the iterates shrink to exp(−κ), and the average of them is above that."""
+    ends: dict[float, torch.Tensor] = {}
+    for decay in (0.0, 3.0):
+        model = Regression()
+        idle, shown = nn.Parameter(torch.full((3, 2), 2.0)), nn.Parameter(torch.full((2,), 2.0))
+        groups = [
+            {"params": [*model.parameters(), shown]},
+            {"params": [idle], "weight_decay": decay},
+        ]
+        optimizer = ParameterFreeSGD(groups, steps, foreach=foreach)
+        for step in range(400):
+            optimizer.zero_grad()
+            (model.loss(step) + 0 * idle.sum() + 0 * shown.sum()).backward()
+            optimizer.step()
+        with optimizer.averaged():
+            assert torch.equal(shown, torch.full((2,), 2.0))
+            assert torch.equal(idle, idle[0, 0].expand(3, 2))
+            ends[decay] = idle[0, 0].detach().clone()
+    assert ends[0.0] == 2
+    share = 1 if steps else 400 / 1024
+    assert 2 * math.exp(-3 * share) < ends[3.0] < 2 * math.exp(-share)
 
 
 @pytest.mark.parametrize("plan", [Certified(), *(Practical(scope=scope) for scope in SCOPES)], ids=str)

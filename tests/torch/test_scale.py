@@ -43,12 +43,6 @@ def test_a_loss_times_a_power_of_two_is_the_same_run(power: int, plan: Any) -> N
         assert record.step_size * 2.0**power == pytest.approx(plain_record.step_size, rel=1e-4)
 
 
-@pytest.mark.parametrize("factor", [1e-25, 1e20])
-def test_weight_decay_is_in_the_units_of_the_loss(factor: float) -> None:
-    found, _ = end(lambda params: ParameterFreeSGD(params, STEPS, weight_decay=factor), factor)
-    torch.testing.assert_close(found, torch.full((10,), 2.0), rtol=1e-4, atol=1e-4)
-
-
 def test_the_unit_is_resumed() -> None:
     _, optimizer = end(lambda params: ParameterFreeSGD(params, 2 * STEPS), 1e-25)
     param = nn.Parameter(torch.zeros(10))
