@@ -42,6 +42,7 @@ ROWS = [
         ADAM,
         loss=True,
     ),
+    Row("Hugging Face Trainer, BERT", "hf_bert", "the same", '`lr_scheduler_type="constant"`', ADAM),
     Row("PEFT, LoRA of a BERT", "peft_lora", "plain loop; frozen parameters cost nothing", "none", ADAM),
     Row("TRL SFTTrainer", "trl_sft", "as the Trainer", '`lr_scheduler_type="constant"`', ADAM, loss=True),
     Row("accelerate", "accelerate_loop", "`prepare`, accumulation, clipping", "none", ADAM),
@@ -55,6 +56,10 @@ ROWS = [
     Row("fastai", "fastai_learner", "`OptimWrapper`, `Learner.fit`", "`lr=1`", ADAM),
     Row("skorch", "skorch_grid", "`GridSearchCV`, unknown horizon", "a callback of two lines, `lr=1`", SGD),
     Row("torchrun, DDP", "ddp_torchrun", "any number of processes", "none", SGD),
+    Row("plain JAX", "plain_jax", "all of [jax.md](jax.md)", "none", SGD),
+    Row("flax.nnx", "flax_nnx", "`nnx.Optimizer`, which hands the loss on", "none", SGD),
+    Row("flax.linen", "flax_trainstate", "`TrainState`", "`eval_params` before the end", SGD),
+    Row("Equinox", "equinox", "`eqx.apply_updates`, filtered models", "none", ADAM),
     Row("optimistix", "optimistix_minimise", "`OptaxMinimiser`", "`rtol=atol=0`", ADAM),
 ]
 
