@@ -4,19 +4,17 @@ import tempfile
 from typing import Any
 
 import numpy as np
-from transformers import BertConfig, BertForSequenceClassification, Trainer, TrainingArguments, set_seed
+from transformers import Trainer, TrainingArguments, set_seed
 
 import pfopt.torch
-from examples import digits
-from examples.peft_lora import words
+from examples import bert, digits
 
 STEPS = 600
-SIZE = {"hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 96}
 
 
 def rows(images: np.ndarray, labels: np.ndarray) -> list[dict[str, Any]]:
     """Examples as the Trainer wants them."""
-    pairs = zip(words(images), labels, strict=True)
+    pairs = zip(bert.words(images), labels, strict=True)
     return [{"input_ids": text, "labels": int(label)} for text, label in pairs]
 
 
@@ -29,9 +27,6 @@ def main(rate: float | None = None, steps: int = STEPS) -> float:
     """Train and return the test accuracy; a ``rate`` is that of the Trainer's AdamW, to compare with."""
     train, test = digits.load()
     set_seed(0)
-    model = BertForSequenceClassification(
-        BertConfig(vocab_size=17, max_position_embeddings=16, num_labels=10, **SIZE)  # type: ignore[arg-type]
-    )
     ours: dict[str, Any] = {
         "optimizer_cls_and_kwargs": (pfopt.torch.ParameterFreeAdamW, {"total_steps": steps})
     }
@@ -39,7 +34,7 @@ def main(rate: float | None = None, steps: int = STEPS) -> float:
     quiet = {"report_to": "none", "disable_tqdm": True, "save_strategy": "no", "logging_strategy": "no"}
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(
-            model,
+            bert.small(),
             TrainingArguments(
                 folder,
                 max_steps=steps,

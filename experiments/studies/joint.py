@@ -93,7 +93,7 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
         best = grid.to_dict("records")[0]
         title = f"best pair, {best['muon']:g} and {best['adamw']:g}"
         rows[problem, title] = (best["training"], best["held_out"], "")
-        for row in means[means.method != "grid"].to_dict("records"):
+        for row in pd.DataFrame(means[means.method != "grid"]).to_dict("records"):
             ahead = f"{(grid.training < row['training']).sum()} of {len(grid)}"
             rows[problem, row["method"]] = (row["training"], row["held_out"], ahead)
     columns = ["training", "held out", "pairs that train better"]
