@@ -21,11 +21,12 @@ def loss(model: eqx.nn.MLP, images: jax.Array, labels: jax.Array) -> jax.Array:
     return optax.softmax_cross_entropy_with_integer_labels(jax.vmap(model)(images), labels).mean()
 
 
-def main(steps: int = STEPS) -> float:
-    """Train and return the test accuracy."""
+def main(rate: float | None = None, steps: int = STEPS) -> float:
+    """Train and return the test accuracy; a ``rate`` is that of ``optax.adam``, to compare with."""
     train, (images, labels) = digits.load()
     model = eqx.nn.MLP(64, 10, width_size=64, depth=1, key=jax.random.key(0))
-    tx = pfopt.optax.parameter_free(optax.scale_by_adam(), steps)  # instead of optax.adam(learning_rate)
+    ours = pfopt.optax.parameter_free(optax.scale_by_adam(), steps)
+    tx = ours if rate is None else optax.adam(rate)
     state = tx.init(eqx.filter(model, eqx.is_inexact_array))
 
     @eqx.filter_jit
@@ -36,7 +37,8 @@ def main(steps: int = STEPS) -> float:
 
     for batch in digits.batches(train, steps):
         model, state = step(model, state, *batch)
-    print(pfopt.optax.status(state))
+    if rate is None:
+        print(pfopt.optax.status(state))
     return float(jnp.mean(jax.vmap(model)(images).argmax(-1) == labels))
 
 

@@ -35,15 +35,17 @@ def step(model: Network, optimizer: nnx.Optimizer, images: jax.Array, labels: ja
     optimizer.update(model, grads, value=value)
 
 
-def main(steps: int = STEPS) -> float:
-    """Train and return the test accuracy."""
+def main(rate: float | None = None, steps: int = STEPS) -> float:
+    """Train and return the test accuracy; a ``rate`` is that of ``optax.sgd``, to compare with."""
     train, (images, labels) = digits.load()
     model = Network(nnx.Rngs(0))
-    tx = pfopt.optax.parameter_free_sgd(steps, momentum=0.9)  # for optax.sgd(learning_rate, momentum=0.9)
+    ours = pfopt.optax.parameter_free_sgd(steps, momentum=0.9)
+    tx = ours if rate is None else optax.sgd(rate, momentum=0.9)
     optimizer = nnx.Optimizer(model, tx, wrt=nnx.Param)
     for batch in digits.batches(train, steps):
         step(model, optimizer, *batch)
-    print(pfopt.optax.status(nnx.as_pure(optimizer.opt_state)))
+    if rate is None:
+        print(pfopt.optax.status(nnx.as_pure(optimizer.opt_state)))
     return float(jnp.mean(model(images).argmax(-1) == labels))
 
 

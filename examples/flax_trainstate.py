@@ -34,17 +34,20 @@ def step(state: TrainState, images: jax.Array, labels: jax.Array) -> TrainState:
     return state.apply_gradients(grads=jax.grad(loss)(state.params))
 
 
-def main(steps: int = STEPS) -> float:
-    """Train and return the test accuracy."""
+def main(rate: float | None = None, steps: int = STEPS) -> float:
+    """Train and return the test accuracy; a ``rate`` is that of ``optax.sgd``, to compare with."""
     train, (images, labels) = digits.load()
     model = Network()
     params = model.init(jax.random.key(0), images)
-    tx = pfopt.optax.parameter_free_sgd(steps, momentum=0.9)  # for optax.sgd(learning_rate, momentum=0.9)
+    ours = pfopt.optax.parameter_free_sgd(steps, momentum=0.9)
+    tx = ours if rate is None else optax.sgd(rate, momentum=0.9)
     state = TrainState.create(apply_fn=model.apply, params=params, tx=tx)
     for batch in digits.batches(train, steps):
         state = step(state, *batch)
-    print(pfopt.optax.status(state.opt_state))
-    scores = model.apply(pfopt.optax.eval_params(state.opt_state, state.params), images)
+    if rate is None:
+        print(pfopt.optax.status(state.opt_state))
+    # before the last step the point to deploy is pfopt.optax.eval_params(state.opt_state, state.params)
+    scores = model.apply(state.params, images)
     return float(jnp.mean(scores.argmax(-1) == labels))
 
 

@@ -6,21 +6,14 @@ The optimizer gets the parameters that LoRA leaves free; what is frozen costs it
 import logging
 from collections.abc import Iterator
 
-import numpy as np
 import torch
 from peft import LoraConfig, get_peft_model
 from torch import nn
-from transformers import BertConfig, BertForSequenceClassification
 
 import pfopt.torch
-from examples import digits
+from examples import bert, digits
 
 STEPS = 400
-
-
-def words(images: np.ndarray) -> torch.Tensor:
-    """A word for every square of four pixels, shape=(n, 16)."""
-    return torch.from_numpy(images * 16).view(-1, 4, 2, 4, 2).mean((2, 4)).long().flatten(1)
 
 
 def optimizer(model: nn.Module, rate: float | None, steps: int) -> torch.optim.Optimizer:
@@ -35,7 +28,7 @@ def train(model: nn.Module, opt: torch.optim.Optimizer, batches: Iterator) -> No
     """The loop of plain torch."""
     for images, labels in batches:
         opt.zero_grad()
-        model(input_ids=words(images), labels=torch.from_numpy(labels).long()).loss.backward()
+        model(input_ids=bert.words(images), labels=torch.from_numpy(labels).long()).loss.backward()
         opt.step()
 
 
@@ -43,16 +36,14 @@ def main(rate: float | None = None, steps: int = STEPS) -> float:
     """Train and return LoRA's test accuracy; a ``rate`` is that of ``torch.optim.AdamW``, to compare with."""
     torch.manual_seed(0)
     data, (images, labels) = digits.load()
-    size = {"hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 96}
     logging.getLogger("transformers").setLevel(logging.ERROR)
-    config = BertConfig(vocab_size=17, max_position_embeddings=16, num_labels=10, **size)
-    model = BertForSequenceClassification(config)
+    model = bert.small()
     train(model, optimizer(model, 3e-3, STEPS), digits.batches(data, STEPS))
     lora = get_peft_model(model, LoraConfig(task_type="SEQ_CLS", r=4, target_modules=["query", "value"]))
     others = (data[0], (data[1] + 3) % 10)
     train(lora, optimizer(lora, rate, steps), digits.batches(others, steps))
     lora.eval()
-    scores = lora(input_ids=words(images)).logits
+    scores = lora(input_ids=bert.words(images)).logits
     return float((scores.argmax(-1) == (torch.from_numpy(labels) + 3) % 10).float().mean())
 
 

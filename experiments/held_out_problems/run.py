@@ -8,7 +8,7 @@ from itertools import product
 from typing import NamedTuple
 
 from torch.nn.utils import clip_grad_norm_
-from torch.optim import SGD, AdamW, Optimizer
+from torch.optim import SGD, AdamW
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from experiments.held_out_problems.problem import Problem
@@ -70,7 +70,7 @@ def _train_without_rate(problem: Problem, job: Job) -> list[float]:
         optimizer = ParameterFreeSGD(parameters, job.steps, buffers=buffers)
     else:
         optimizer = ParameterFree(AdamW(parameters), job.steps, buffers=buffers)
-    losses = _train(problem, optimizer, job.steps, optimizer.step)
+    losses = train(problem, job.steps, optimizer.step)
     optimizer.eval()
     return losses
 
@@ -86,14 +86,14 @@ def _train_with_rate(problem: Problem, job: Job, rate: float) -> list[float]:
         optimizer.step()
         schedule.step()
 
-    return _train(problem, optimizer, job.steps, step)
+    return train(problem, job.steps, step)
 
 
-def _train(problem: Problem, optimizer: Optimizer, steps: int, update: Callable[[], object]) -> list[float]:
-    """The loss of every batch."""
+def train(problem: Problem, steps: int, update: Callable[[], object]) -> list[float]:
+    """Take gradients and update; the loss of every batch."""
     losses = []
     for step in range(steps):
-        optimizer.zero_grad()
+        problem.model.zero_grad()
         loss = problem.batch_loss(step)
         loss.backward()
         losses.append(loss.item())

@@ -1,4 +1,4 @@
-"""accelerate, timm, fastai, optimistix: each example runs, and what it trains is good."""
+"""accelerate, timm, a BERT under the Trainer, fastai, optimistix: each example runs, and what it trains is good."""
 
 import importlib
 
@@ -14,6 +14,7 @@ assert examples
     [
         ("accelerate_loop", "accelerate", {"epochs": 15}, 0.94),
         ("timm_vit", "timm", {"steps": 300}, 0.9),
+        ("hf_bert", "transformers", {"steps": 600}, 0.6),
         ("fastai_learner", "fastai", {}, 0.95),
         ("optimistix_minimise", "optimistix", {"steps": 200}, 0.93),
     ],
