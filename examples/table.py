@@ -1,8 +1,7 @@
 """``python -m examples.table``: every example, against its library's usual optimizer at the best of five rates.
 
 It rewrites the table of ``docs/trainers.md`` between its markers, ten minutes on one core, or the lines of the examples
-that are named. The best rate is
-the one that does best on the test data, which favours the usual optimizer.
+that are named. The best rate is the one that does best on the test data, which favours the usual optimizer.
 """
 
 import importlib
