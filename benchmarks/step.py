@@ -64,8 +64,8 @@ def report(*, compiled: bool, rounds: int) -> str:
 
 def picture(file: Path, rounds: int) -> None:
     """Cost against the number of parameters, in tensors of 64k, and against that of tensors, of a million in all."""
-    sizes = [[(2 ** min(exponent, 16),)] * 2 ** max(exponent - 16, 0) for exponent in range(13, 25, 2)]
-    counts = [[(2**20 // number,)] * number for number in (1, 10, 100, 1000, 10_000)]
+    sizes = [[(2 ** min(exponent, 16),)] * 2 ** max(exponent - 16, 0) for exponent in range(13, 26, 3)]
+    counts = [[(2**20 // number,)] * number for number in (1, 8, 64, 512, 4096)]
     shown = ["SGD, momentum", "Prodigy", "DoG", *OURS]
     figure, axes = plt.subplots(1, 2, figsize=(10, 4.6), sharey=True, layout="constrained")
     for axis, models, across, label in (
