@@ -44,8 +44,8 @@ class ParameterFreeSGD(ParameterFreeOptimizer):
         nesterov: Nesterov momentum; needs ``momentum > 0``.
         weight_decay: κ >= 0, decoupled: in the main run weights that no gradient holds shrink to exp(−κ) of what they
             were, by equal factors (to the power of ``lr``), whatever step size is found. Where the horizon is unknown
-            they shrink at every step as fast as at the end of a run that ends there, of 1024 steps at least. An L2
-            penalty is a term of the loss.
+            they shrink at every step as fast as at the end of a run that ends there, of 1024 steps at least. 2 is mild,
+            5 is for models that overfit, biases and norms included. An L2 penalty is a term of the loss.
         maximize: maximise the objective (and the loss) instead.
         foreach: ``False`` handles tensors one by one; otherwise many at once.
         fused: ``True`` measures and moves all tensors on a GPU by Triton's kernels, a launch for each group; elsewhere
