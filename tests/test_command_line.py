@@ -1,4 +1,4 @@
-"""``pfopt doctor`` and ``pfopt find-lr``, also where packages or a compiler are missing."""
+"""``pfopt demo``, ``doctor`` and ``find-lr``, also where packages or a compiler are missing."""
 
 import re
 import subprocess
@@ -69,11 +69,31 @@ def test_find_lr_says_what_is_wrong(
     assert re.search(said, capsys.readouterr().err)
 
 
-def without(*names: str) -> str:
-    """What ``pfopt doctor`` prints in a process that cannot import these packages."""
+def without(*names: str, command: str = "doctor") -> str:
+    """What ``pfopt`` prints in a process that cannot import these packages."""
     hidden = "; ".join(f"sys.modules[{name!r}] = None" for name in names)
-    code = f"import sys; {hidden}; from pfopt.__main__ import main; main(['doctor'])"
+    code = f"import sys; {hidden}; from pfopt.__main__ import main; main([{command!r}])"
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+
+
+def test_demo_needs_numpy_alone_and_ends_with_what_its_table_says() -> None:
+    *_, table = without("torch", "jax", "matplotlib", command="demo").partition("classification")
+    _, start, *grid, own, sentence = table.splitlines()
+    losses = [
+        [float(cell.replace("diverges", "inf")) for cell in line.split()[-2:]] for line in (start, *grid, own)
+    ]
+    said = [float(number) for number in re.findall(r"\d\.\d{3}", sentence)]
+    assert len(said) == 2
+    for (first, *rates, last), ratio in zip(zip(*losses, strict=True), said, strict=True):
+        assert ratio == pytest.approx(last / min(rates), abs=2e-3)
+        assert ratio < 1.05
+        assert last < 0.6 * first
+
+
+def test_demo_refuses_a_seed_below_zero(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["demo", "--seed", "-1"])
+    assert "seed must be at least 0, got -1" in capsys.readouterr().err
 
 
 def test_doctor_works_where_only_numpy_is() -> None:
