@@ -70,3 +70,10 @@ def message(state: State, run: Run) -> str:
     return (
         f"{outcome.message} The main run exploded {times}: it went back to the anchor, with a smaller bound."
     )
+
+
+def sentence(error: Exception) -> str:
+    """The kind of an error and the first line of what it says, or two, where the first one announces the second."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [""]
+    said = " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
+    return f"{type(error).__name__}: {said}"

@@ -74,3 +74,15 @@ def test_the_record_of_a_probe(losses: int) -> None:
     )
     kinds = [int, int, float, int, float, float, bool, float if losses else type(None)]
     assert [type(field) for field in record] == kinds
+
+
+@pytest.mark.parametrize(
+    ("said", "sentence"),
+    [
+        ("no compiler\nsecond line", "OSError: no compiler"),
+        ("the backend raised:\n\n  no compiler\nmore", "OSError: the backend raised: no compiler"),
+        ("", "OSError: "),
+    ],
+)
+def test_of_an_error_the_line_that_says_something_is_shown(said: str, sentence: str) -> None:
+    assert status.sentence(OSError(said)) == sentence
