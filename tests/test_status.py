@@ -46,6 +46,14 @@ def test_a_status_is_one_line(left: int | None, said: str) -> None:
     assert f"{told}" == str(told)
 
 
+@pytest.mark.parametrize("phase", Phase)
+def test_the_metrics_of_a_status_are_numbers(phase: Phase) -> None:
+    told = pfopt.Status(phase.label, 3, 48, None, 0.0123, 4.0, 0.5, "A sentence.").metrics()
+    names = ("phase", "probes", "step_size", "lipschitz", "distance")
+    assert told == dict(zip((f"pfopt/{name}" for name in names), (phase, 3, 0.0123, 4.0, 0.5), strict=True))
+    assert {type(value) for value in told.values()} == {float}
+
+
 def test_a_history_is_a_frame_of_pandas() -> None:
     probes = pfopt.minimize(lambda x: (float(x @ x), 2 * x), np.ones(3), 400).probes
     frame = pd.DataFrame(probes)
