@@ -10,25 +10,23 @@ import pandas as pd
 from torch.optim import AdamW
 
 from experiments.common.frames import groups, where
-from experiments.held_out_problems.problem import Problem
-from experiments.held_out_problems.registry import make_problem
-from experiments.studies.card.rates import STEPS, differentiate
+from experiments.tasks.registry import make_task
+from experiments.tasks.task import Problem
 from pfopt import Card
 from pfopt.torch import ParameterFree, ParameterFreeSGD
 
-PROBLEMS = ("mixer", "imbalanced", "deepsets", "quantile", "siren", "survival")
-BATCHES = (1, 8)  # that are one
-SEEDS = (0, 1, 2)
+TASKS = ("digits-network", "digits-cnn", "magic04-mlp", "etth1-forecasting")
+SIZES = (8, 64, 512)  # of batches, in rows
+STEPS = 300
+SEEDS = (0, 1)
 MAKE: dict[str, Callable[[Problem], Any]] = {
-    "sgd": lambda problem: ParameterFreeSGD(problem.parameters(), STEPS, buffers=problem.model.buffers()),
-    "adamw": lambda problem: ParameterFree(
-        AdamW(problem.parameters()), STEPS, buffers=problem.model.buffers()
-    ),
+    "sgd": lambda problem: ParameterFreeSGD(problem.parameters(), STEPS, buffers=problem.buffers()),
+    "adamw": lambda problem: ParameterFree(AdamW(problem.parameters()), STEPS, buffers=problem.buffers()),
 }
 
 
 class Job(NamedTuple):
-    """Every run of one optimizer on one problem."""
+    """Every run of one optimizer on one task."""
 
     problem: str
     optimizer: str
@@ -36,7 +34,7 @@ class Job(NamedTuple):
 
 def jobs() -> Iterator[Job]:
     """All of them."""
-    yield from (Job(name, optimizer) for optimizer, name in product(MAKE, PROBLEMS))
+    yield from (Job(name, optimizer) for optimizer, name in product(MAKE, TASKS))
 
 
 def is_there(job: Job, frame: pd.DataFrame) -> bool:
@@ -45,67 +43,63 @@ def is_there(job: Job, frame: pd.DataFrame) -> bool:
 
 
 def run(job: Job) -> list[dict[str, object]]:
-    """One row for each run; ``card`` is the number of batches in one of the run that its card is of, 0 without one.
+    """One row for each run; ``card`` is the batch size of the run that its card is of, 0 without one.
 
     That run is of another seed: of other initial weights and other batches.
     """
     rows, cards = [], {}
-    for batches, seed in product(BATCHES, SEEDS):
-        cards[batches, seed], row = _trained(job, batches, seed, None)
+    for size, seed in product(SIZES, SEEDS):
+        cards[size, seed], row = _trained(job, size, seed, None)
         rows.append({**row, "card": 0})
-    for batches, seed, of in product(BATCHES, SEEDS, BATCHES):
+    for size, seed, of in product(SIZES, SEEDS, SIZES):
         card = cards[of, SEEDS[SEEDS.index(seed) - 1]]
         if card.groups[0].certified is not None:
-            rows.append({**_trained(job, batches, seed, card)[1], "card": of})
+            rows.append({**_trained(job, size, seed, card)[1], "card": of})
     return rows
 
 
-def _trained(job: Job, batches: int, seed: int, card: Card | None) -> tuple[Card, dict[str, object]]:
-    problem = make_problem(job.problem, seed)
-    initial, _ = problem.losses()
+def _trained(job: Job, size: int, seed: int, card: Card | None) -> tuple[Card, dict[str, object]]:
+    task = make_task(job.problem)
+    problem = task.problem(seed)
+    initial, _ = problem.score()
     optimizer = MAKE[job.optimizer](problem)
     if card is not None:
         optimizer.start_from(card)
-    for step in range(STEPS):
-        differentiate(problem, step, batches)
+    for batch in task.batches(seed, STEPS, size):
+        optimizer.zero_grad()
+        problem(batch).backward()
         optimizer.step()
     optimizer.eval()
-    problem.recalibrate()
-    training, held_out = problem.losses()
+    training, held_out = problem.score()
     found = optimizer.card()
     told = {"probes": found.probes, "searched": found.gradients, "certified": found.groups[0].certified}
     losses = {"initial": initial, "training": training, "held_out": held_out}
-    return found, {**job._asdict(), "seed": seed, "batches": batches, **told, **losses}
+    return found, {**job._asdict(), "seed": seed, "size": size, **told, **losses}
 
 
 def table(frame: pd.DataFrame) -> pd.DataFrame:
-    """By optimizer and the card's batches over the run's: what the search took, and what the run reached.
+    """By optimizer and the card's batch size over the run's: what the search took, and what the run reached.
 
     ``missed`` is the share of the decrease in training loss of the runs without a card that those with one did not
-    reach, over the means of the seeds of a problem; below 0 where they went further.
+    reach, over the means of the seeds of a task and a size; below 0 where they went further.
     """
+    alone, ratio = where(frame, card=0), frame.card / frame["size"]
     found = []
-    for (optimizer, card, batches), part in groups(frame, "optimizer", "card", "batches"):
-        alone = where(frame, optimizer=optimizer, card=0, batches=batches)
+    for (optimizer, times), part in groups(frame.assign(times=ratio), "optimizer", "times"):
         missed = []
-        for (name,), own in groups(part, "problem"):
-            seeds = list(own.seed)
-            beside = where(alone, problem=name, seed=seeds)
+        for (name, size), own in groups(part, "problem", "size"):
+            beside = where(alone, optimizer=optimizer, problem=name, size=size, seed=list(own.seed))
             gained = beside.initial.mean() - beside.training.mean()
             missed.append((own.training.mean() - beside.training.mean()) / gained)
         shares = pd.Series(missed)
-        named = {"optimizer": optimizer, "batch of the run": batches, "of the card": card}
         counts = {"runs": len(part), "probes": part.probes.mean(), "gradients": part.searched.mean()}
         ends = {"missed, median": shares.median(), "best": shares.min(), "worst": shares.max()}
-        found.append({**named, **counts, **ends})
-    return pd.DataFrame(found).set_index(["optimizer", "batch of the run", "of the card"]).sort_index()
+        found.append({"optimizer": optimizer, "card's batch over the run's": times, **counts, **ends})
+    return pd.DataFrame(found).set_index(["optimizer", "card's batch over the run's"]).sort_index()
 
 
 def report(frame: pd.DataFrame, show: Callable[[str], None]) -> None:
-    """Show the table, and how far apart the rates of both batches are."""
+    """Show the table, 0 for no card, and the rates that were certified without one."""
     show(table(frame).to_string(float_format="{:.3g}".format))
-    alone = where(frame, card=0).pivot_table(
-        "certified", ["optimizer", "problem"], "batches", aggfunc="median"
-    )
-    alone["ratio"] = alone[BATCHES[1]] / alone[BATCHES[0]]
-    show(alone.to_string(float_format="{:.3g}".format))
+    rates = where(frame, card=0).pivot_table("certified", ["optimizer", "problem"], "size", aggfunc="median")
+    show(rates.to_string(float_format="{:.3g}".format))

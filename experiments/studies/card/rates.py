@@ -54,7 +54,17 @@ GRIDS = {
     "sgd": (1e-3, 1e-2, 0.0316, 0.1, 0.316, 1.0, 10.0),
     "muon": (1e-3, 3e-3, 0.01, 0.02, 0.05, 0.1, 0.3),
 }
-ONE_MATRIX = ("separable_cnn", "feature_hinge", "poisson_mild")  # and no other: Muon is for more of them
+FOR_MUON = (
+    "mixer",
+    "preferences",
+    "survival",
+    "deep_linear",
+    "imbalanced",
+    "summed_loss",
+    "raw_targets",
+    "mdn",
+    "quantile",
+)
 OWN_PEAKS = {"adamw": PEAK, "momentum": MOMENTUM_PEAK, "sgd": PEAK, "muon": PEAK}
 DEFAULTS = {"adamw": (1e-3, 3e-4), "muon": (1e-3, 0.02)}  # torch's own, and another that is common
 SEARCHED_BY_OTHERS = ("adamw", "momentum")
@@ -76,7 +86,7 @@ class Job(NamedTuple):
 def jobs() -> Iterator[Job]:
     """The test, then the runs that the peaks were chosen by."""
     for optimizer, name in product(MAKE, PROBLEMS):
-        if optimizer == "muon" and name in ONE_MATRIX:
+        if optimizer == "muon" and name not in FOR_MUON:
             continue
         for seed in SEEDS[optimizer]:
             yield from (Job(name, optimizer, "grid", seed, rate) for rate in GRIDS[optimizer])
@@ -132,7 +142,7 @@ def _card(problem: Problem, base: list[Optimizer] | None) -> Card:
 def _trained(problem: Problem, optimizers: Sequence[Optimizer]) -> tuple[float, float]:
     schedules = [CosineAnnealingLR(optimizer, STEPS) for optimizer in optimizers]
     for step in range(STEPS):
-        if not math.isfinite(differentiate(problem, step)):
+        if not math.isfinite(_differentiate(problem, step)):
             return math.inf, math.inf
         for each in (*optimizers, *schedules):
             each.step()
@@ -140,18 +150,15 @@ def _trained(problem: Problem, optimizers: Sequence[Optimizer]) -> tuple[float, 
     return problem.losses()
 
 
-def differentiate(problem: Problem, step: int, batches: int = 1) -> float:
-    """Put the gradient of a step into the parameters, of so many batches as if they were one; return the loss."""
-    total = 0.0
+def _differentiate(problem: Problem, step: int) -> float:
+    """Put the gradient of a step into the parameters; return the loss."""
     for parameter in problem.parameters():
         parameter.grad = None
-    for batch in range(batches):
-        loss = problem.batch_loss(step * batches + batch) / batches
-        loss.backward()
-        total += loss.item()
+    loss = problem.batch_loss(step)
+    loss.backward()
     if problem.largest_norm is not None:
         clip_grad_norm_(problem.parameters(), problem.largest_norm)
-    return total
+    return loss.item()
 
 
 def _measured_noise(problem: Problem) -> float:

@@ -3,7 +3,8 @@
 "momentum" is SGD with 0.9 of it, "muon" is Muon for matrices and AdamW, at a twentieth of its rate, for the rest.
 ``PROBLEMS`` are the test; the peaks of ``pfopt.card``, in units of the certified rate, were chosen on ``CHOOSING``.
 
-Part batches: runs of 300 steps that start from a card of an earlier one, of the same batch size or another.
+Part batches: runs of 300 steps on networks of the suites that start from the card of an earlier one, of the same batch
+size or another; it needs the data of the suites.
 
 Only runs that are not in the output yet are made.
 """
@@ -26,8 +27,6 @@ from experiments.studies.card import batches, rates
 from experiments.studies.card.table import report
 from experiments.studies.study import RESULTS, Study, measure, write_table
 
-AT_ONCE = 40  # jobs, after which all are written
-
 
 class Part(NamedTuple):
     """What is run, and where it is written."""
@@ -38,6 +37,7 @@ class Part(NamedTuple):
     run: Callable[[Any], Any]
     report: Callable[[pd.DataFrame, Callable[[str], None]], None]
     order: list[str]
+    at_once: int  # jobs, after which all are written
 
 
 PARTS = {
@@ -48,6 +48,7 @@ PARTS = {
         rates.run,
         report,
         ["problem", "optimizer", "rule", "rate", "seed"],
+        40,
     ),
     "batches": Part(
         "card_batches.csv",
@@ -55,7 +56,8 @@ PARTS = {
         batches.is_there,
         batches.run,
         batches.report,
-        ["problem", "optimizer", "batches", "card", "seed"],
+        ["problem", "optimizer", "size", "card", "seed"],
+        2,
     ),
 }
 NAMES = list(PARTS)
@@ -74,8 +76,8 @@ def answer(
         file = output / part.file
         known = pd.read_csv(file) if file.exists() else pd.DataFrame(columns=part.order)
         planned = [] if table_only else [job for job in part.jobs() if not part.is_there(job, known)]
-        for first in range(0, len(planned), AT_ONCE):
-            anew = measure(part.run, planned[first : first + AT_ONCE], processes, console)
+        for first in range(0, len(planned), part.at_once):
+            anew = measure(part.run, planned[first : first + part.at_once], processes, console)
             known = concat([known, anew.assign(device=device_name("small"))])
             write_table(known.sort_values(part.order), file)
         part.report(pd.read_csv(file), lambda text: console.print(text, markup=False, soft_wrap=True))
