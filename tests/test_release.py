@@ -81,6 +81,8 @@ def test_the_archives_hold_what_they_should(built: dict[str, Path]) -> None:
     }
     own = {path.relative_to(ROOT).as_posix() for path in (ROOT / "pfopt").rglob("*.py")}
     assert own | {"pfopt/py.typed"} == inside
+    metadata = wheel.read(f"pfopt-{pfopt.__version__}.dist-info/METADATA").decode()
+    assert "Project-URL: Paper, https://arxiv.org/abs/2205.02160" in metadata
     assert all(wheel.read(name) == (ROOT / name).read_bytes() for name in inside)
     with tarfile.open(built[".gz"]) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
