@@ -49,12 +49,16 @@ def test_no_run_is_made_twice() -> None:
 
 def test_what_a_run_from_a_card_missed_is_measured_by_the_run_without_one() -> None:
     rows = []
-    for card, size, probes, losses in ((0, 8, 6, (2.0, 4.0)), (8, 8, 3, (2.8, 3.2)), (64, 8, 5, (3.0, 7.0))):
-        for seed, loss in enumerate(losses):
-            told = {"probes": probes, "searched": 10 * probes, "initial": 10.0, "training": loss}
-            run = {"problem": "digits-cnn", "optimizer": "adamw", "seed": seed, "size": size, "card": card}
-            rows.append({**run, **told})
+    for card, size, probes, loss in (
+        (0, 8, 6, 2.0),
+        (0, 64, 8, 3.0),
+        (8, 8, 3, 1.6),
+        (64, 64, 5, 3.7),
+        (64, 8, 4, 4.0),
+    ):
+        run = {"problem": "magic04-mlp", "optimizer": "adamw", "size": size, "card": card}
+        rows.append({**run, "probes": probes, "searched": 10 * probes, "initial": 10.0, "training": loss})
     found = batches.table(pd.DataFrame(rows)).loc["adamw"]
     assert found.index.tolist() == [0, 1, 8]
-    assert found.probes.tolist() == [6, 3, 5]
-    assert found["missed, median"].tolist() == pytest.approx([0.0, 0.0, 2 / 7])
+    assert found.probes.tolist() == [7, 4, 4]
+    assert found["missed, median"].tolist() == pytest.approx([0.0, 0.025, 0.25])

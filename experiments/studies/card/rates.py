@@ -54,17 +54,7 @@ GRIDS = {
     "sgd": (1e-3, 1e-2, 0.0316, 0.1, 0.316, 1.0, 10.0),
     "muon": (1e-3, 3e-3, 0.01, 0.02, 0.05, 0.1, 0.3),
 }
-FOR_MUON = (
-    "mixer",
-    "preferences",
-    "survival",
-    "deep_linear",
-    "imbalanced",
-    "summed_loss",
-    "raw_targets",
-    "mdn",
-    "quantile",
-)
+FOR_MUON = ("preferences", "survival", "deep_linear", "imbalanced", "summed_loss")  # some of the cheap ones
 OWN_PEAKS = {"adamw": PEAK, "momentum": MOMENTUM_PEAK, "sgd": PEAK, "muon": PEAK}
 DEFAULTS = {"adamw": (1e-3, 3e-4), "muon": (1e-3, 0.02)}  # torch's own, and another that is common
 SEARCHED_BY_OTHERS = ("adamw", "momentum")

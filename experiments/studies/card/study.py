@@ -56,8 +56,8 @@ PARTS = {
         batches.is_there,
         batches.run,
         batches.report,
-        ["problem", "optimizer", "size", "card", "seed"],
-        2,
+        ["problem", "optimizer", "size", "card"],
+        1,
     ),
 }
 NAMES = list(PARTS)
