@@ -8,10 +8,10 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import memory, optax_compile, optax_step, step, training
+from benchmarks import imports, memory, optax_compile, optax_step, step, training
 from benchmarks.timing import machine
 
-TABLES = ["step", "training", "memory", "optax", "compile"]
+TABLES = ["step", "training", "memory", "optax", "compile", "imports"]
 
 
 def main() -> None:
@@ -38,6 +38,8 @@ def main() -> None:
         print(optax_step.report(given.rounds), end="\n\n", flush=True)
     if "compile" in chosen:
         print(optax_compile.report(), end="\n\n", flush=True)
+    if "imports" in chosen:
+        print(imports.report(given.rounds), end="\n\n", flush=True)
     if given.picture:
         step.picture(given.picture, given.rounds)
 

@@ -1,4 +1,4 @@
-"""flax.nnx: ``nnx.Optimizer`` hands ``value`` on to the transformation."""
+"""flax.nnx: ``nnx.Optimizer`` hands ``value`` on to the transformation, and ``Monitor`` watches the losses."""
 
 import jax
 import jax.numpy as jnp
@@ -7,6 +7,7 @@ from flax import nnx
 
 import pfopt.optax
 from examples import digits
+from pfopt.control import Monitor
 
 STEPS = 800
 
@@ -29,10 +30,11 @@ def loss(model: Network, images: jax.Array, labels: jax.Array) -> jax.Array:
 
 
 @nnx.jit
-def step(model: Network, optimizer: nnx.Optimizer, images: jax.Array, labels: jax.Array) -> None:
-    """One gradient, with its loss."""
+def step(model: Network, optimizer: nnx.Optimizer, images: jax.Array, labels: jax.Array) -> jax.Array:
+    """One gradient; returns the loss."""
     value, grads = nnx.value_and_grad(loss)(model, images, labels)
     optimizer.update(model, grads, value=value)
+    return value
 
 
 def main(rate: float | None = None, steps: int = STEPS) -> float:
@@ -42,8 +44,13 @@ def main(rate: float | None = None, steps: int = STEPS) -> float:
     ours = pfopt.optax.parameter_free_sgd(steps, momentum=0.9)
     tx = ours if rate is None else optax.sgd(rate, momentum=0.9)
     optimizer = nnx.Optimizer(model, tx, wrt=nnx.Param)
-    for batch in digits.batches(train, steps):
-        step(model, optimizer, *batch)
+    monitor = Monitor(total_steps=steps)
+    for count, batch in enumerate(digits.batches(train, steps)):
+        value = step(model, optimizer, *batch)
+        if count % 10 == 0:  # since a loss and a status wait for the device
+            status = pfopt.optax.status(nnx.as_pure(optimizer.opt_state)) if rate is None else None
+            monitor.update(count, loss=value, status=status)
+    print(monitor.verdict.message)
     if rate is None:
         print(pfopt.optax.status(nnx.as_pure(optimizer.opt_state)))
     return float(jnp.mean(model(images).argmax(-1) == labels))

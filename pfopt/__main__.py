@@ -1,13 +1,13 @@
-"""The command line: ``pfopt doctor`` and ``pfopt find-lr script.py:make``, also as ``python -m pfopt``."""
+"""The command line: ``pfopt demo``, ``doctor`` and ``find-lr script.py:make``, also as ``python -m pfopt``."""
 
 import argparse
 import runpy
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from pfopt import __version__, doctor
+from pfopt import __version__, demo, doctor
 
 FIND_LR = """Search the learning rate of a plain optimizer of torch, and print the card.
 
@@ -21,6 +21,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--version", action="version", version=f"pfopt {__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("doctor", help="what is installed, which kernels will be used, what is slow and why")
+    shown = commands.add_parser(
+        "demo", help="one run without a learning rate beside eight with one, in seconds"
+    )
+    shown.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="of the data and the batches, 0 if not given"
+    )
     raw = argparse.RawDescriptionHelpFormatter
     find_lr = commands.add_parser(
         "find-lr", help="the learning rate of a model", description=FIND_LR, formatter_class=raw
@@ -29,8 +35,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     find_lr.add_argument("--total-steps", type=int, metavar="N", help="gradients of the training to come")
     args = parser.parse_args(argv)
     if args.command == "doctor":
-        for line in doctor.report():
-            print(line, flush=True)
+        _show(doctor.report())
+        return
+    if args.command == "demo":
+        try:
+            _show(demo.report(args.seed))
+        except ValueError as error:
+            shown.error(str(error))
         return
     try:
         from pfopt.torch import find_lr as search
@@ -45,6 +56,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         allowed = "(model, loss, batches) or (model, loss, batches, base)"
         find_lr.error(f"{args.source} must return {allowed}, got {type(given).__name__}")
     print(search(*given, total_steps=args.total_steps))
+
+
+def _show(lines: Iterable[str]) -> None:
+    for line in lines:
+        print(line, flush=True)
 
 
 def _function(source: str) -> Callable[[], Any]:

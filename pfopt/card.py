@@ -85,8 +85,8 @@ class Card:
         return first
 
     def __str__(self) -> str:
-        noise = "unknown" if self.noise is None else f"{self.noise:.0%}"
-        head = f"{self.probes} probes, {self.gradients} gradients; noise {noise} of the mean squared gradient"
+        noise = "unknown" if self.noise is None else f"{self.noise:.0%} of the mean squared gradient"
+        head = f"{self.probes} probes, {self.gradients} gradients; noise {noise}"
         title = ("group", "optimizer", "certified", "rejected", "distance", "arguments")
         rows = [title, *(_row(place, group) for place, group in enumerate(self.groups))]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

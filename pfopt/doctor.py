@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from pfopt import __version__
+from pfopt.status import sentence
 
 CPUS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
@@ -36,7 +37,7 @@ def _section(extra: str, names: tuple[str, ...], tell: Callable[[Any], Iterator[
             yield f"{name} is not installed: pip install 'pfopt[{extra}]'"
             return
         except Exception as error:
-            yield f"{name} is installed and cannot be imported: {_sentence(error)}"
+            yield f"{name} is installed and cannot be imported: {sentence(error)}"
             return
     yield ", ".join(f"{name} {module.__version__}" for name, module in zip(names, modules, strict=True)) + ":"
     for line in tell(modules[0]):
@@ -61,7 +62,7 @@ def _torch(torch: Any) -> Iterator[str]:
             compilers.check(device)
         except Exception as error:
             compiler = compilers.on(device)
-            yield f"{device} ({name}): fused=True is refused, {compiler} does not work: {_sentence(error)}"
+            yield f"{device} ({name}): fused=True is refused, {compiler} does not work: {sentence(error)}"
             yield "  slow: large models, whose eager moves are several passes over memory"
         else:
             yield f"{device} ({name}): fused=True works, by {compilers.on(device)}; {_gain(device)}"
@@ -85,8 +86,3 @@ def _jax(jax: Any) -> Iterator[str]:
         yield "slow: a GPU seems to be here, and this build of jax cannot use it"
     if not jax.config.jax_compilation_cache_dir:
         yield "slow: every process compiles anew; set JAX_COMPILATION_CACHE_DIR to a folder that keeps programs"
-
-
-def _sentence(error: Exception) -> str:
-    lines = str(error).strip().splitlines() or [""]
-    return f"{type(error).__name__}: {lines[0]}"

@@ -3,7 +3,7 @@
 from typing import Any, NamedTuple
 
 from pfopt.core import progress
-from pfopt.core.records import Run, State
+from pfopt.core.records import Phase, Run, State
 from pfopt.core.run import estimates
 from pfopt.core.step import probe_step_size
 
@@ -22,7 +22,7 @@ class ProbeRecord(NamedTuple):
 
 
 class Status(NamedTuple):
-    """Where an optimizer stands; ``str(status)`` is one line, for a progress bar."""
+    """Where an optimizer stands; ``str(status)`` is one line, for a progress bar, ``metrics()`` is for a logger."""
 
     phase: str  # "search" | "main" | "done"
     probe: int  # probes finished
@@ -39,6 +39,20 @@ class Status(NamedTuple):
             f"step size {self.step_size:.2g}, lipschitz {self.lipschitz:.2g}, distance {self.distance:.2g}"
         )
         return f"{self.phase} {self.step}{total}, {self.probe} probes, {measured}"
+
+    def metrics(self) -> dict[str, float]:
+        """What a logger can draw over steps, under names that begin with ``pfopt/``.
+
+        The phase is 0 in the search, 1 in the main run and 2 when it is done; the Lipschitz constant and the distance
+        are those of the current run, so that in the search they begin again with every probe.
+        """
+        return {
+            "pfopt/phase": float(Phase[self.phase.upper()]),
+            "pfopt/probes": float(self.probe),
+            "pfopt/step_size": self.step_size,
+            "pfopt/lipschitz": self.lipschitz,
+            "pfopt/distance": self.distance,
+        }
 
 
 def in_plain_units(told: Any, unit: float) -> Any:
@@ -70,3 +84,10 @@ def message(state: State, run: Run) -> str:
     return (
         f"{outcome.message} The main run exploded {times}: it went back to the anchor, with a smaller bound."
     )
+
+
+def sentence(error: Exception) -> str:
+    """The kind of an error and the first line of what it says, or two, where the first one announces the second."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [""]
+    said = " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
+    return f"{type(error).__name__}: {said}"

@@ -1,5 +1,6 @@
-"""``pfopt doctor`` and ``pfopt find-lr``, also where packages or a compiler are missing."""
+"""``pfopt demo``, ``doctor`` and ``find-lr``, also where packages or a compiler are missing."""
 
+import os
 import re
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pfopt
 from pfopt import doctor
 from pfopt.__main__ import main
 
+PAGE = (Path(__file__).parents[1] / "docs" / "command_line.md").read_text()
 SCRIPT = """
 import torch
 
@@ -69,20 +71,59 @@ def test_find_lr_says_what_is_wrong(
     assert re.search(said, capsys.readouterr().err)
 
 
-def without(*names: str) -> str:
-    """What ``pfopt doctor`` prints in a process that cannot import these packages."""
+def without(*names: str, command: str = "doctor", **environment: str) -> str:
+    """What ``pfopt`` prints in a process that cannot import these packages."""
     hidden = "; ".join(f"sys.modules[{name!r}] = None" for name in names)
-    code = f"import sys; {hidden}; from pfopt.__main__ import main; main(['doctor'])"
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    code = f"import sys; {hidden}; from pfopt.__main__ import main; main([{command!r}])"
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ | environment
+    ).stdout
+
+
+def numbers(text: str) -> list[float]:
+    """Every number, infinite where a loss is not finite."""
+    return [float(found) for found in re.findall(r"\d[\d.e-]*(?<!\.)|inf", text.replace("diverges", "inf"))]
+
+
+def test_demo_needs_numpy_alone_and_is_what_the_page_shows() -> None:
+    shown = without("torch", "jax", "matplotlib", command="demo")
+    (said,) = re.findall(r"^Two problems.*?^One run.*?\n", PAGE, re.M | re.S)
+    assert re.sub(r"[\d.]+", "", shown).split() == re.sub(r"[\d.]+", "", said).split()
+    assert numbers(shown) == pytest.approx(numbers(said), rel=0.02)
+    _, start, *grid, own, sentence = shown.partition("classification")[2].splitlines()
+    losses = [numbers(line)[-2:] for line in (start, *grid, own)]
+    for (first, *rates, last), ratio in zip(zip(*losses, strict=True), numbers(sentence), strict=False):
+        assert ratio == pytest.approx(last / min(rates), abs=2e-3)
+        assert ratio < 1.05
+        assert last < 0.6 * first
+
+
+def test_demo_refuses_a_seed_below_zero(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["demo", "--seed", "-1"])
+    assert "seed must be at least 0, got -1" in capsys.readouterr().err
 
 
 def test_doctor_works_where_only_numpy_is() -> None:
-    assert without("torch", "jax", "matplotlib").splitlines()[1:] == [
+    told = without("torch", "jax", "matplotlib").splitlines()
+    assert told[1:] == [
         f"numpy {doctor.np.__version__}: pfopt.minimize",
         "torch is not installed: pip install 'pfopt[torch]'",
         "jax is not installed: pip install 'pfopt[optax]'",
         "matplotlib is not installed: pip install 'pfopt[plot]'",
     ]
+    assert "\n".join(told[2:]) in PAGE
+
+
+def test_doctor_says_that_there_is_no_compiler(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    told = without("jax", "matplotlib", PATH=str(tmp_path))
+    (line,) = re.findall(r"^  cpu .*threads\)(: .*)", told, re.M)
+    assert line.startswith(": fused=True is refused, torch.compile does not work: ")
+    if torch.__version__.startswith("2.13"):
+        said = "InvalidCxxCompiler: No working C++ compiler found"
+        assert said in line
+        assert said in PAGE
 
 
 @pytest.mark.parametrize("works", [True, False])

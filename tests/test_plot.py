@@ -17,8 +17,9 @@ CARD = Card((GroupCard("SGD", {}, 0.1, 0.2, 1.0), GroupCard("SGD", {}, None, 0.4
 
 
 class Optimizer:
-    def __init__(self, probes: list[ProbeRecord], phase: str) -> None:
+    def __init__(self, probes: list[ProbeRecord], phase: str, plan: dict[str, Any] | None = None) -> None:
         self.probes, self.phase = probes, phase
+        self.param_groups = [{"plan": plan or {"name": "practical"}}]
 
     def history(self) -> list[ProbeRecord]:
         return self.probes
@@ -47,11 +48,38 @@ def test_history(phase: str) -> None:
     assert points(losses) == {(0.1, 3.0): 0, (1.6, 9.0): 1}
     assert losses.get_yscale() == "log"
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert labels == ["certified", "rejected", *(["main run", "step size now"] if phase == "main" else [])]
+    now = ["main run", "step size now"] if phase == "main" else []
+    assert labels == ["certified", "rejected", *now, "certificate"]
     silent = [probe._replace(mean_value=None) for probe in PROBES]
     assert len(pfopt.plot.history(Optimizer(silent, phase)).axes) == 2
     falling = [probe._replace(mean_value=-1.0) for probe in PROBES]
     assert pfopt.plot.history(Optimizer(falling, phase)).axes[2].get_yscale() == "linear"
+
+
+@pytest.mark.parametrize(
+    ("plan", "limit"),
+    [
+        ({"name": "practical"}, 1.5**0.5),
+        ({"name": "certified", "alpha": 4.0, "lipschitz": None}, 2.0),
+        ({"name": "certified", "alpha": 4.0, "lipschitz": 1.0}, None),
+    ],
+)
+def test_the_certificate_is_a_line(plan: dict[str, Any], limit: float | None) -> None:
+    walked = pfopt.plot.history(Optimizer(PROBES, "main", plan)).axes[1]
+    assert [line.get_ydata()[0] for line in walked.lines] == ([] if limit is None else [pytest.approx(limit)])  # type: ignore[index]
+
+
+@pytest.mark.parametrize("highest", [0.11, 0.4, 3.0, 1e3, 1e12, 1e-9])
+def test_ticks_can_be_read(highest: float) -> None:
+    probes = [PROBES[0], PROBES[1]._replace(step_size=highest, mean_value=highest)]
+    figure = pfopt.plot.history(Optimizer(probes, "search"))
+    figure.canvas.draw()
+    for axes in figure.axes[1:]:
+        shown = [label.get_text() for label in axes.get_xticklabels() if label.get_text()]
+        low, high = axes.get_xlim()
+        inside = [label for label in shown if low <= float(label.replace("\N{MINUS SIGN}", "-")) <= high]
+        assert 2 <= len(inside) <= 7
+        assert all("mathdefault" not in label for label in shown)
 
 
 def test_history_needs_a_probe() -> None:

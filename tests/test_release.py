@@ -1,5 +1,6 @@
 """What is released can be built, installed where nothing else is, and does there what README and docs say."""
 
+import ast
 import os
 import re
 import subprocess
@@ -26,9 +27,13 @@ validate = lambda model: loss(model, batches[0]).item()
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    folder = tmp_path_factory.mktemp("dist")
-    command = [sys.executable, "-m", "hatchling", "build", "-d", str(folder)]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    """The archive of the sources, and the wheel that is built from nothing else."""
+    folder, unpacked = tmp_path_factory.mktemp("dist"), tmp_path_factory.mktemp("sources")
+    command = [sys.executable, "-m", "hatchling", "build", "-d", str(folder), "-t"]
+    subprocess.run([*command, "sdist"], cwd=ROOT, check=True, capture_output=True)
+    with tarfile.open(next(folder.iterdir())) as archive:
+        archive.extractall(unpacked, filter="data")
+    subprocess.run([*command, "wheel"], cwd=next(unpacked.iterdir()), check=True, capture_output=True)
     return {path.suffix: path for path in folder.iterdir()}
 
 
@@ -69,10 +74,16 @@ def test_the_archives_pass_twine(built: dict[str, Path]) -> None:
 
 
 def test_the_archives_hold_what_they_should(built: dict[str, Path]) -> None:
-    inside = zipfile.ZipFile(built[".whl"]).namelist()
-    assert {name.partition("/")[0] for name in inside} == {"pfopt", f"pfopt-{pfopt.__version__}.dist-info"}
+    wheel = zipfile.ZipFile(built[".whl"])
+    inside = {name for name in wheel.namelist() if name.startswith("pfopt/")}
+    assert {name.partition("/")[0] for name in wheel.namelist()} - {"pfopt"} == {
+        f"pfopt-{pfopt.__version__}.dist-info"
+    }
     own = {path.relative_to(ROOT).as_posix() for path in (ROOT / "pfopt").rglob("*.py")}
-    assert own | {"pfopt/py.typed"} <= set(inside)
+    assert own | {"pfopt/py.typed"} == inside
+    metadata = wheel.read(f"pfopt-{pfopt.__version__}.dist-info/METADATA").decode()
+    assert "Project-URL: Paper, https://arxiv.org/abs/2205.02160" in metadata
+    assert all(wheel.read(name) == (ROOT / name).read_bytes() for name in inside)
     with tarfile.open(built[".gz"]) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     assert {"pyproject.toml", "README.md", "CHANGELOG.md", "CITATION.cff", "LICENSE", "docs/card.md"} <= names
@@ -100,3 +111,21 @@ def test_the_citation_is_of_this_version() -> None:
     cited = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     assert (cited["version"], cited["license"]) == (pfopt.__version__, "Apache-2.0")
     assert {"cff-version", "message", "title", "authors"} <= cited.keys()
+
+
+def test_no_file_is_loaded_that_can_execute_code() -> None:
+    """Ruff's rules see pickle, eval, yaml and archives; what torch, numpy and joblib load they do not."""
+    folders = ("pfopt", "experiments", "paper_repro", "benchmarks", "examples")
+    loads = [
+        (f"{file.relative_to(ROOT)}:{node.lineno}", ast.unparse(node))
+        for folder in folders
+        for file in (ROOT / folder).rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func) in ("torch.load", "np.load", "numpy.load", "joblib.load")
+    ]
+    assert len(loads) > 5
+    for place, call in loads:
+        safe = "weights_only=True" in call if call.startswith("torch.") else "allow_pickle=True" not in call
+        assert safe, f"{place}: {call}"
+        assert not call.startswith("joblib."), f"{place}: {call}"

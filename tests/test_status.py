@@ -46,6 +46,14 @@ def test_a_status_is_one_line(left: int | None, said: str) -> None:
     assert f"{told}" == str(told)
 
 
+@pytest.mark.parametrize("phase", Phase)
+def test_the_metrics_of_a_status_are_numbers(phase: Phase) -> None:
+    told = pfopt.Status(phase.label, 3, 48, None, 0.0123, 4.0, 0.5, "A sentence.").metrics()
+    names = ("phase", "probes", "step_size", "lipschitz", "distance")
+    assert told == dict(zip((f"pfopt/{name}" for name in names), (phase, 3, 0.0123, 4.0, 0.5), strict=True))
+    assert {type(value) for value in told.values()} == {float}
+
+
 def test_a_history_is_a_frame_of_pandas() -> None:
     probes = pfopt.minimize(lambda x: (float(x @ x), 2 * x), np.ones(3), 400).probes
     frame = pd.DataFrame(probes)
@@ -74,3 +82,15 @@ def test_the_record_of_a_probe(losses: int) -> None:
     )
     kinds = [int, int, float, int, float, float, bool, float if losses else type(None)]
     assert [type(field) for field in record] == kinds
+
+
+@pytest.mark.parametrize(
+    ("said", "sentence"),
+    [
+        ("no compiler\nsecond line", "OSError: no compiler"),
+        ("the backend raised:\n\n  no compiler\nmore", "OSError: the backend raised: no compiler"),
+        ("", "OSError: "),
+    ],
+)
+def test_of_an_error_the_line_that_says_something_is_shown(said: str, sentence: str) -> None:
+    assert status.sentence(OSError(said)) == sentence

@@ -8,6 +8,7 @@ from pfopt.control.trend import ANYWHERE, Interval
 from pfopt.control.verdicts import Verdict
 
 WATCHED = ("validation", "training")  # in the order in which they are asked
+HALF = 0.5  # of what the training loss had gained: less may well come back, as where a step size that is large decays
 
 
 class Evidence(NamedTuple):
@@ -23,22 +24,23 @@ class Evidence(NamedTuple):
     def rising(self) -> Verdict | None:
         """Divergence or overfitting."""
         training, held_out = (self.streams[name].direction for name in ("training", "validation"))
-        if training > 0 and held_out >= 0:
+        if training > 0 and held_out >= 0 and self.streams["training"].lost > HALF:
             return verdicts.diverges(self._since("training"), finite=True)
         if held_out > 0:
-            return verdicts.overfits(self._since("validation"), self.best_step, training_falls=training < 0)
+            return verdicts.overfits(self._since("validation"), self.best_step, training)
         return None
 
     def plateau(self) -> Verdict | None:
         """Of the validation loss; of the training loss unless the other one still falls.
 
-        A loss that has not fallen yet has not begun, as while a learning rate warms up: it must be flat for half of the
-        budget, and a validation loss not while the training loss falls.
+        A loss that has neither fallen nor risen yet has not begun, as while a learning rate warms up: it must be flat
+        for half of the budget, and a validation loss not while the training loss falls.
         """
         late = self.known and self.ahead <= self.step
         for name in WATCHED:
             stream, gain = self.streams[name], self.gain(name)
-            if not stream.has_fallen and (not late or self.streams["training"].direction < 0):
+            begun = stream.has_fallen or stream.direction > 0
+            if not begun and (not late or self.streams["training"].direction < 0):
                 continue
             worth = self.min_gain * self._worth(stream)
             if gain.high <= worth:

@@ -40,9 +40,9 @@ class Monitor:
                   again where that is unknown) gains less than ``min_gain`` of what was gained; a loss that falls faster
                   later on, as where a learning rate decays, is not foreseen, but one that has not fallen at all is
                   waited for until half of the budget
-    overfits      the slope of the validation loss is above 0, and that of the training loss is not
-    diverges      the slope of the training loss is above 0, and the validation loss does not fall; or the newest
-                  loss is not finite, or beyond 1e150
+    overfits      the slope of the validation loss is above 0, and the training loss does not diverge
+    diverges      the slope of the training loss is above 0, half of what it had gained is lost again, and the
+                  validation loss does not fall; or the newest loss is not finite, or beyond 1e150
     mostly noise  the noise of a batch's gradient is larger than its mean, and the loss does not fall for certain;
                   only where ``update`` is given ``halves``
 

@@ -7,6 +7,7 @@ misses what it is for is at most the rate, whatever the dependence between looks
 Biometrika 1983).
 """
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -74,6 +75,13 @@ class Stream:
         """The mean of the newest blocks, an eighth of them; NaN before the first block."""
         means = self.blocks.means
         return float(np.mean(means[-max(len(means) // 8, 1) :])) if means else float("nan")
+
+    @property
+    def lost(self) -> float:
+        """The share of its gain, from the start to the lowest block, that is gone again; above 1 beyond the start."""
+        lowest = min(self.blocks.means, default=self.start)
+        gone, gained = self.level - lowest, self.start - lowest
+        return gone / gained if gained > 0.0 else math.inf
 
     @property
     def lowest_step(self) -> int | None:

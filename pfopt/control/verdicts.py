@@ -56,18 +56,18 @@ def plateau(since: int, name: str, gain: Interval, steps: int, known: bool) -> V
     return Verdict(Kind.PLATEAU, since, message)
 
 
-def overfits(since: int, best: int, training_falls: bool) -> Verdict:
-    """The validation loss rises, and not the training loss."""
-    training = "still falls" if training_falls else "does not rise"
+def overfits(since: int, best: int, training: int) -> Verdict:
+    """The validation loss rises, and the training loss does not diverge; ``training`` is its direction."""
+    beside = {-1: "still falls", 0: "does not rise", 1: "has kept most of what it gained"}[training]
     message = (
-        f"Overfits: the validation loss has been rising since step {since} while the training loss {training}; "
+        f"Overfits: the validation loss has been rising since step {since} while the training loss {beside}; "
         f"it was lowest at step {best}."
     )
     return Verdict(Kind.OVERFITS, since, message)
 
 
 def diverges(since: int, finite: bool) -> Verdict:
-    """The training loss rises, or the newest loss is not finite."""
+    """The training loss rises and has lost what it gained, or the newest loss is not finite."""
     if not finite:
         return Verdict(Kind.DIVERGES, since, f"Diverges: the loss at step {since} is not finite.")
     return Verdict(Kind.DIVERGES, since, f"Diverges: the training loss has been rising since step {since}.")

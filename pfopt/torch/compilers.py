@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeVar
 import torch
 from torch import Tensor
 
+from pfopt.status import sentence
 from pfopt.torch.bundles import Bundle
 from pfopt.torch.norms import Scopes
 
@@ -50,9 +51,9 @@ def attempt(groups: Sequence[dict[str, Any]], device: torch.device, action: Call
     except Exception as error:
         if not (type(error).__module__.startswith(FAILURES) or isinstance(error, ImportError)):
             raise  # not the compiler's
-        reason = str(error).partition("\n")[0]
         warnings.warn(
-            f"fused=True: {on(device)} failed, so that moves are eager from now on: {reason}", stacklevel=12
+            f"fused=True: {on(device)} failed, so that moves are eager from now on: {sentence(error)}",
+            stacklevel=12,
         )
         for group in groups:
             group["fused"] = False

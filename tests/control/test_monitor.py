@@ -100,6 +100,22 @@ def test_divergence() -> None:
     assert monitor.should_stop
 
 
+def test_a_rise_that_keeps_most_of_the_gain_is_no_divergence() -> None:
+    def rising(slope: float) -> Callable[[int], float]:
+        return lambda step: settling(step) + slope * max(step - 300, 0)
+
+    for slope, kind in ((1e-4, Kind.PLATEAU), (1e-2, Kind.DIVERGES)):
+        assert watch(Monitor(), range(1300), rising(slope), noise=0.01).verdict.kind == kind
+    for slope, kind in ((1e-4, Kind.OVERFITS), (1e-2, Kind.DIVERGES)):
+        monitor = watch(
+            Monitor(), range(1300), rising(slope), lambda step: 1 + (step / 300 - 1) ** 2, noise=0.01
+        )
+        assert monitor.verdict.kind == kind
+        assert monitor.should_stop
+    unfallen = watch(Monitor(), range(400), lambda step: 2 + step / 1000, noise=0.01)
+    assert unfallen.verdict.kind == Kind.DIVERGES
+
+
 @pytest.mark.parametrize("name", ["loss", "validation"])
 @pytest.mark.parametrize("value", [math.nan, math.inf, -1e200])
 def test_a_loss_that_is_not_finite_is_divergence_at_once(name: str, value: float) -> None:

@@ -48,7 +48,7 @@ def pickles(make: Make) -> None:
     """A state must survive pickling, which is how it travels between processes."""
     step, start = compiled(make), regression()
     params, state = train(step, start, make().init(start), range(5))
-    copied = pickle.loads(pickle.dumps(jax.device_get(state)))
+    copied = pickle.loads(pickle.dumps(jax.device_get(state)))  # noqa: S301 (its own)
     demand(same(state, copied), "The copy is another one.")
     demand(same(train(step, params, state)[0], train(step, params, copied)[0]), "The copy goes another way.")
 
