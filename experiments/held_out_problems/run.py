@@ -64,13 +64,17 @@ def loudest(losses: Sequence[float]) -> float:
     return max(losses) / max(map(abs, losses[:FIRST]))
 
 
-def _train_without_rate(problem: Problem, job: Job) -> list[float]:
+def make_ours(problem: Problem, method: str, steps: int) -> ParameterFreeSGD | ParameterFree:
+    """The optimizer of one of ours."""
     parameters, buffers = problem.parameters(), problem.model.buffers()
-    if job.method == "pfopt":
-        optimizer = ParameterFreeSGD(parameters, job.steps, buffers=buffers)
-    else:
-        optimizer = ParameterFree(AdamW(parameters), job.steps, buffers=buffers)
-    losses = _train(problem, optimizer, job.steps, optimizer.step)
+    if method == "pfopt":
+        return ParameterFreeSGD(parameters, steps, buffers=buffers)
+    return ParameterFree(AdamW(parameters), steps, buffers=buffers)
+
+
+def _train_without_rate(problem: Problem, job: Job) -> list[float]:
+    optimizer = make_ours(problem, job.method, job.steps)
+    losses = train(problem, optimizer, job.steps, optimizer.step)
     optimizer.eval()
     return losses
 
@@ -86,10 +90,10 @@ def _train_with_rate(problem: Problem, job: Job, rate: float) -> list[float]:
         optimizer.step()
         schedule.step()
 
-    return _train(problem, optimizer, job.steps, step)
+    return train(problem, optimizer, job.steps, step)
 
 
-def _train(problem: Problem, optimizer: Optimizer, steps: int, update: Callable[[], object]) -> list[float]:
+def train(problem: Problem, optimizer: Optimizer, steps: int, update: Callable[[], object]) -> list[float]:
     """The loss of every batch."""
     losses = []
     for step in range(steps):

@@ -7,7 +7,7 @@ places the parameters. Neither ``decide`` nor ``record`` sees a parameter.
 
 from typing import NamedTuple
 
-from pfopt.core import main_run, probe, step_size
+from pfopt.core import main_run, probe
 from pfopt.core.arrays import (
     Flag,
     Real,
@@ -101,16 +101,15 @@ def known_step_sizes(config: Config, state: State, run: Run) -> Vector | None:
 def foresee(config: Config, state: State, run: Run) -> Decision:
     """The decision about the next gradient from what is known before it, so that tensors can move as gradients come.
 
-    It is the one about a gradient whose ‖g‖² is the mean of those before; at the first one of the main run that of the
-    selected probe, and of a group or tensor that has had none that of the whole, whose step size is the smaller one.
-    A probe's step size does not hang on its gradients. It is 0 as long as there is no initial one.
+    It is the one about a gradient whose ‖g‖² is the mean of those before; of a group or tensor that has had none that
+    of the whole, whose step size is the smaller one. A probe's step size does not hang on its gradients. Where
+    nothing is known yet, at the first gradient of all and of the main run, it is not taken, with step sizes of 0.
     """
     mean = run.mean_grad_sq
-    expected = where(whole(mean) > 0, whole(mean), step_size.initial_grad_sq(state))
-    expected = where(state.phase == Phase.MAIN, expected, zeros_like(expected))
-    grad_sq = where(mean > 0, mean, expected + zeros_like(mean))
-    _, _, decision = decide(config, state, run, Measured(grad_sq, None, signal=True, anchor_sq=0.0))
-    return decision._replace(step_sizes=decision.step_sizes * state.has_initial_step)
+    expected = where(mean > 0, mean, whole(mean) + zeros_like(mean))
+    _, _, decision = decide(config, state, run, Measured(expected, None, signal=True, anchor_sq=0.0))
+    is_known = state.has_initial_step & ((state.phase == Phase.SEARCH) | (whole(mean) > 0))
+    return decision._replace(taken=decision.taken & is_known, step_sizes=decision.step_sizes * is_known)
 
 
 def probe_step_size(state: State) -> Real:

@@ -52,12 +52,6 @@ def initial_distance_sq(config: Config, state: State) -> Vector:
     return config.constants.head_start**2 * where(selected > 0, selected, whole(selected))
 
 
-def initial_grad_sq(state: State) -> Real:
-    """The mean ‖g‖² of that probe."""
-    bracket = state.bracket
-    return where(bracket.has_lo, bracket.lo_grad_sq_sum, bracket.hi_grad_sq_sum) / state.probe_length
-
-
 def cap(state: State) -> Real:
     """The largest step size that needs no certificate: the selected one, times 2^cap."""
     return doublings(state.initial_step, state.cap_exponent)

@@ -21,7 +21,7 @@ from pfopt.core.main_run import Decision
 from pfopt.core.records import Phase
 from pfopt.core.step import Moved
 from pfopt.core.update import Sums
-from pfopt.torch import advice, moves, ops, shards, slots, step, written
+from pfopt.torch import advice, moves, ops, report, shards, slots, step, written
 from pfopt.torch.bundles import Bundle, Layout, Member, coordinates
 from pfopt.torch.roster import release_frozen
 from pfopt.torch.state import Controller
@@ -211,6 +211,7 @@ class InBackward:
         early = _in_unit(work, early)
         own._take_early(work, early, decision, loss, lambda: list(map(self._bundle, known)))
         written.note(work.bundles, searches=memory.phase == Phase.SEARCH)
+        report.show_rates(own.param_groups, memory)
 
 
 def require(groups: Sequence[dict[str, Any]], certified: bool) -> None:
@@ -274,6 +275,8 @@ def take_gradient(work: Work, early: list[Early], foreseen: Decision, loss: Tens
     measured = step.measured_from(work, old.state, loss, columns)
     state, run, decision = core_step.decide(work.config, old.state, old.run, measured)
     moved = add_up(work, [(each.bundle, each.told) for each in early])
+    if moved.grad_sq is not None:
+        moved = moved._replace(grad_sq=where(foreseen.taken, moved.grad_sq, measured.grad_sq))
     run, _ = core_step.record(run, decision, measured, moved)
     go_back(work, decision.restart | run.frozen)
     memory.keep(Controller(state, run, None, whole(foreseen.step_sizes)))

@@ -34,50 +34,46 @@ class Told(NamedTuple):
 
 
 def move(work: Work, keeper: BaseState, param: Tensor, decision: Decision) -> Told:
-    """Let the base step the parameter of the one bundle of ``work``."""
+    """Let the base step the parameter of the one bundle of ``work``, or look where it would go."""
     (bundle,), state = work.bundles, work.memory.controller.state
     ahead, nothing = based.displaced(work, bundle, keeper.base), based.zeros(bundle)
     stays = Told(ahead, (nothing, nothing))
-    if not bundle.gradients or (decision.restart and state.has_initial_step):
+    if not bundle.gradients or decision.restart:
         return stays
-    if not state.has_initial_step:
-        return _look(work, keeper, param, ahead)
     if np.max(decision.step_sizes) > based.LARGEST_RATE:
         return stays._replace(products=(nothing + inf, nothing))
     rate = float(based.learning_rates(work, state, decision.step_sizes)[0])
+    is_read, reading_rate = bundle.is_half or not decision.taken, inf
     with keeper.alone(bundle.group, param) as lone:
         lone.adopt()
-        if bundle.is_half:
-            unit = min(work.memory.reading_rate, based.reading([bundle]).most)
-            based.read_off([bundle], unit, lambda: lone.step([unit]))
-        else:
+        if not state.has_initial_step:
+            reading_rate = _first_look(work, lone)
+        elif not is_read:
             lone.step([rate])
             bundle.directions = []
-    told = Told(ahead, based.tell(work, bundle, keeper.base), rate, is_read=bundle.is_half)
-    if bundle.is_half:
-        return told._replace(result=of_sgd.move(work, decision))
-    if state.phase == Phase.MAIN and "average" in bundle.state:
+        else:
+            unit = min(work.memory.reading_rate, based.reading([bundle]).most)
+            based.read_off([bundle], unit, lambda: lone.step([unit]))
+    products = based.tell(work, bundle, keeper.base)
+    result = of_sgd.move(work, decision) if is_read else None
+    if not is_read and state.phase == Phase.MAIN and "average" in bundle.state:
         bundle.state["average"].lerp_(bundle.points(), float(decision.average_weight))
-    return told
+    return Told(ahead, products, rate, is_read, result, reading_rate)
 
 
-def _look(work: Work, keeper: BaseState, param: Tensor, ahead: Any) -> Told:
-    """At the first gradient of all: the base's direction, and whether its steps are proportional to its rate."""
+def _first_look(work: Work, lone: BaseState) -> float:
+    """Read off the direction at the first gradient of all, at the rate returned; the base is as before afterwards."""
     (bundle,) = work.bundles
-    none = Told(ahead, (based.zeros(bundle), based.zeros(bundle)))
-    has_signal = work.total([bundle.norms_sq(on_host=True)]) > 0
-    with keeper.alone(bundle.group, param) as lone:
-        lone.adopt()
-        lone.begin_anew()
-        if not has_signal:
-            if not any(group["lr"] for group in work.groups):
-                lone.step([0.0])  # as distributed checkpoints make the state that they load
-            return none
-        unit = based.find_reading_rate(work, lone)
-        proportional.require(work._replace(bundles=[bundle]), lone, unit)
-        based.read_off([bundle], unit, lambda: lone.step([unit]))
-        lone.begin_anew()
-    return none._replace(products=based.tell(work, bundle, keeper.base), reading_rate=unit)
+    lone.begin_anew()
+    if not work.total([bundle.norms_sq(on_host=True)]):
+        if not any(group["lr"] for group in work.groups):
+            lone.step([0.0])  # as distributed checkpoints make the state that they load
+        return inf
+    unit = based.find_reading_rate(work, lone)
+    proportional.require(work, lone, unit)
+    based.read_off([bundle], unit, lambda: lone.step([unit]))
+    lone.begin_anew()
+    return unit
 
 
 @np.errstate(all="ignore")
