@@ -62,7 +62,8 @@ def report(frame: pd.DataFrame, console: Console) -> None:
     for (method,), part in groups(found, "method"):
         each = part.ratio
         console.print(
-            f"{method}: in the backward pass {gmean(each):.3f} of the training loss, {each.min():.3g} to {each.max():.3g}"
+            f"{method}: in the backward pass {gmean(each):.3f} of the training loss after it, "
+            f"from {each.min():.3g} to {each.max():.3g}"
         )
 
 

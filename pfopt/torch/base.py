@@ -17,6 +17,7 @@ from torch.optim import Optimizer
 from pfopt import options
 from pfopt.card import Card
 from pfopt.core import controller
+from pfopt.core.arrays import Flag
 from pfopt.core.main_run import Decision
 from pfopt.core.records import Phase
 from pfopt.options import PlanLike
@@ -312,9 +313,9 @@ class ParameterFreeOptimizer(Optimizer):
         if work.memory.due <= 0:
             transition.finish(work)
 
-    def _move_early(self, work: Work, param: Tensor, decision: Decision) -> Any:
-        """Move one parameter in the backward pass, by a decision that was made before."""
-        return in_backward.move(work, decision)
+    def _move_early(self, work: Work, param: Tensor, decision: Decision, finite: Flag) -> Any:
+        """Move one parameter in the backward pass, by a decision that was made before, if its gradient is finite."""
+        return in_backward.move(work, decision, finite)
 
     def _take_early(
         self,

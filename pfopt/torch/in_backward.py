@@ -32,7 +32,7 @@ class Early(NamedTuple):
     """A tensor that was moved before its optimizer's ``step``."""
 
     bundle: Bundle  # of this tensor alone, without its gradient
-    norms_sq: list[Any]  # see ``step.norms_sq_of``; infinite where the gradient was left out
+    norms_sq: list[Any]  # see ``step.norms_sq_of``; infinite where it is no number of the tensor's dtype
     largest: Tensor | None  # the largest |g_i|, as long as the run has no unit
     told: Any  # what ``_move_early`` of the optimizer has returned
 
@@ -167,10 +167,12 @@ class InBackward:
         if state.has_initial_step is not True:
             step.set_anchor(work, negated(state.has_initial_step))
         norms_sq = [kind(bundle) for kind in step.norms_sq_of(work)]
-        norms_sq = [_without_faults(member.param, bundle, norm_sq) for norm_sq in norms_sq]
-        told = own._move_early(work, member.param, self._decision)
+        squares = [norm_sq <= torch.finfo(bundle.kind[1]).max for norm_sq in norms_sq]  # not of NaN
+        finite = squares[0] & squares[-1]
+        finite = finite.reshape(()) if isinstance(finite, Tensor) else bool(finite)
+        told = own._move_early(work, member.param, self._decision, finite)
         bundle.gradients = bundle.directions = []
-        return Early(bundle, norms_sq, largest, told)
+        return Early(bundle, [where(finite, each, each + torch.inf) for each in norms_sq], largest, told)
 
     # ---------------------------------------------------------------- in step()
 
@@ -230,18 +232,6 @@ def require(groups: Sequence[dict[str, Any]], certified: bool) -> None:
         )
 
 
-def _without_faults(param: Tensor, bundle: Bundle, norms_sq: Any) -> Any:
-    """Squared norms, infinite where the gradient cannot be squared; such a one is zero from now on, for everybody."""
-    finite = norms_sq <= torch.finfo(bundle.kind[1]).max
-    finite = finite if isinstance(finite, Tensor) else bool(finite)
-    if finite is not True and param.grad is not None:
-        gradient = param.grad._values() if param.grad.is_sparse else param.grad
-        fault = torch.as_tensor(negated(finite), device=gradient.device).reshape(())
-        for each in (gradient, *bundle.gradients):
-            each.masked_fill_(fault, 0)
-    return where(finite, norms_sq, norms_sq + torch.inf)
-
-
 def _in_unit(work: Work, early: list[Early]) -> list[Early]:
     """The gradients as they count: the first one not, where it shows that they are to be multiplied by a unit."""
     measured = [each for each in early if each.largest is not None]
@@ -256,9 +246,10 @@ def _in_unit(work: Work, early: list[Early]) -> list[Early]:
 # ---------------------------------------------------------------- where the gradient moves the parameters
 
 
-def move(work: Work, decision: Decision) -> moves.Result | None:
-    """Move the one bundle of ``work``; None where it stays."""
-    (bundle,) = work.bundles
+def move(work: Work, decision: Decision, finite: Flag) -> moves.Result | None:
+    """Move the one bundle of ``work`` if its gradient can be squared; None where nothing is to be done."""
+    weight, (bundle,) = decision.average_weight * finite, work.bundles
+    decision = decision._replace(taken=decision.taken & finite, average_weight=weight)
     state = work.memory.controller.state
     if state.phase == Phase.SEARCH:
         return moves.Result(None, Sums(step.move_bundle_in_probe(work, state, decision, bundle)))

@@ -8,15 +8,17 @@ from math import inf, isfinite, nan
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from pfopt.core import step
-from pfopt.core.arrays import whole, zeros_like
+from pfopt.core.arrays import Flag, negated, whole, zeros_like
 from pfopt.core.main_run import Decision
 from pfopt.core.records import Phase
 from pfopt.torch import based, moves, ops, proportional
 from pfopt.torch import in_backward as of_sgd
 from pfopt.torch.base_state import BaseState
+from pfopt.torch.bundles import Bundle
 from pfopt.torch.in_backward import Early
 from pfopt.torch.state import Controller
 from pfopt.torch.step import Work, minimised
@@ -33,9 +35,11 @@ class Told(NamedTuple):
     reading_rate: float = inf  # that was found for it, if any was
 
 
-def move(work: Work, keeper: BaseState, param: Tensor, decision: Decision) -> Told:
+def move(work: Work, keeper: BaseState, param: Tensor, decision: Decision, finite: Flag) -> Told:
     """Let the base step the parameter of the one bundle of ``work``, or look where it would go."""
     (bundle,), state = work.bundles, work.memory.controller.state
+    if finite is not True:
+        _drop(param, bundle, finite)
     ahead, nothing = based.displaced(work, bundle, keeper.base), based.zeros(bundle)
     stays = Told(ahead, (nothing, nothing))
     if not bundle.gradients or decision.restart:
@@ -55,10 +59,19 @@ def move(work: Work, keeper: BaseState, param: Tensor, decision: Decision) -> To
             unit = min(work.memory.reading_rate, based.reading([bundle]).most)
             based.read_off([bundle], unit, lambda: lone.step([unit]))
     products = based.tell(work, bundle, keeper.base)
-    result = of_sgd.move(work, decision) if is_read else None
+    result = of_sgd.move(work, decision, finite=True) if is_read else None
     if not is_read and state.phase == Phase.MAIN and "average" in bundle.state:
         bundle.state["average"].lerp_(bundle.points(), float(decision.average_weight))
     return Told(ahead, products, rate, is_read, result, reading_rate)
+
+
+def _drop(param: Tensor, bundle: Bundle, finite: Flag) -> None:
+    """Let a gradient that cannot be squared be zero for the base, which nobody can ask on an accelerator."""
+    if param.grad is not None:
+        gradient = param.grad._values() if param.grad.is_sparse else param.grad
+        fault = torch.as_tensor(negated(finite), device=gradient.device)
+        for each in (gradient, *bundle.gradients):
+            each.masked_fill_(fault, 0)
 
 
 def _first_look(work: Work, lone: BaseState) -> float:

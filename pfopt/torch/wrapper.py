@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import Module
 from torch.optim import LBFGS, Optimizer
 
+from pfopt.core.arrays import Flag
 from pfopt.core.main_run import Decision
 from pfopt.core.records import Phase
 from pfopt.options import PlanLike
@@ -166,8 +167,8 @@ class ParameterFree(ParameterFreeOptimizer):
         anew = based.take_gradient(work, keeper, self._minimised(loss))
         self._end(work, keeper, anew=anew)
 
-    def _move_early(self, work: Work, param: Tensor, decision: Decision) -> Any:
-        return in_backward_based.move(work, self._keeper(), param, decision)
+    def _move_early(self, work: Work, param: Tensor, decision: Decision, finite: Flag) -> Any:
+        return in_backward_based.move(work, self._keeper(), param, decision, finite)
 
     def _take_early(
         self,
