@@ -63,7 +63,8 @@ def report(frame: pd.DataFrame, console: Console) -> None:
         each = part.ratio
         console.print(
             f"{method}: in the backward pass {gmean(each):.3f} of the training loss after it, "
-            f"from {each.min():.3g} to {each.max():.3g}"
+            f"from {each.min():.3g} to {each.max():.3g}",
+            soft_wrap=True,
         )
 
 

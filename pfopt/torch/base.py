@@ -22,14 +22,26 @@ from pfopt.core.main_run import Decision
 from pfopt.core.records import Phase
 from pfopt.options import PlanLike
 from pfopt.status import ProbeRecord, Status
-from pfopt.torch import advice, amp, checkpoint, horizon, in_backward, report, transition, validation, written
+from pfopt.torch import (
+    advice,
+    amp,
+    checkpoint,
+    early,
+    horizon,
+    in_backward,
+    report,
+    transition,
+    validation,
+    written,
+)
 from pfopt.torch import card as cards
 from pfopt.torch import state as memories
 from pfopt.torch.advice import Advice
 from pfopt.torch.buffers import Buffers
 from pfopt.torch.bundles import Bundle
 from pfopt.torch.card import Plain
-from pfopt.torch.in_backward import Early, InBackward
+from pfopt.torch.early import Early
+from pfopt.torch.in_backward import InBackward
 from pfopt.torch.norms import Scopes
 from pfopt.torch.packing import Packing
 from pfopt.torch.roster import Roster, forget, release_frozen
@@ -315,18 +327,18 @@ class ParameterFreeOptimizer(Optimizer):
 
     def _move_early(self, work: Work, param: Tensor, decision: Decision, finite: Flag) -> Any:
         """Move one parameter in the backward pass, by a decision that was made before, if its gradient is finite."""
-        return in_backward.move(work, decision, finite)
+        return early.move(work, decision, finite)
 
     def _take_early(
         self,
         work: Work,
-        early: list[Early],
+        tensors: list[Early],
         decision: Decision,
         loss: Tensor | float | None,
         everyone: Callable[[], list[Bundle]],
     ) -> None:
         """One gradient that has moved the parameters, and the end of a run where it was its last one."""
-        in_backward.take_gradient(work, early, decision, loss)
+        early.take_gradient(work, tensors, decision, loss)
         if work.memory.due <= 0:
             transition.finish(work._replace(bundles=everyone()))
 

@@ -9,32 +9,21 @@ the step before. ``step()`` adds up what the moves have measured, and closes the
 import itertools
 from collections.abc import Sequence
 from threading import Lock
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from pfopt.core import step as core_step
-from pfopt.core.arrays import Flag, is_of_host, negated, where, whole
+from pfopt.core.arrays import negated, where
 from pfopt.core.main_run import Decision
 from pfopt.core.records import Phase
-from pfopt.core.step import Moved
-from pfopt.core.update import Sums
-from pfopt.torch import advice, moves, ops, report, shards, slots, step, written
+from pfopt.torch import advice, report, shards, slots, step, written
 from pfopt.torch.bundles import Bundle, Layout, Member, coordinates
+from pfopt.torch.early import Early
 from pfopt.torch.roster import release_frozen
-from pfopt.torch.state import Controller
 from pfopt.torch.step import Work
-
-
-class Early(NamedTuple):
-    """A tensor that was moved before its optimizer's ``step``."""
-
-    bundle: Bundle  # of this tensor alone, without its gradient
-    norms_sq: list[Any]  # see ``step.norms_sq_of``; infinite where it is no number of the tensor's dtype
-    largest: Tensor | None  # the largest |g_i|, as long as the run has no unit
-    told: Any  # what ``_move_early`` of the optimizer has returned
 
 
 class InBackward:
@@ -68,8 +57,9 @@ class InBackward:
         return self
 
     def __exit__(self, *error: object) -> None:
-        if error[0] is None or self._work is None:
-            self.remove()
+        if error[0] is not None:
+            self.forget()
+        self.remove()
 
     def require_closed(self, name: str) -> None:
         """Nothing has moved since the last ``step()``."""
@@ -79,7 +69,7 @@ class InBackward:
             )
 
     def forget(self) -> None:
-        """A state is loaded: what has moved since the last ``step()`` counts for nothing."""
+        """What has moved since the last ``step()`` is counted, or counts for nothing since a state is loaded."""
         self._work, self._early = None, {}
 
     # ---------------------------------------------------------------- in the backward pass
@@ -94,8 +84,7 @@ class InBackward:
     def _take(self, param: Tensor) -> None:
         """Move a parameter, and let go of its gradient."""
         with self._lock:
-            if self._work is None:
-                self._begin()
+            work = self._work or self._begin()
             member = self._members.get(param)
             if member is None:  # it was removed from the groups
                 return
@@ -104,11 +93,12 @@ class InBackward:
                     "step_in_backward needs a step() after every backward pass, got a second gradient of a parameter "
                     f"of shape {tuple(param.shape)}: gradients cannot be accumulated where each moves its parameter"
                 )
-            self._early[member.place] = self._move(member)
+            if work.memory.phase != Phase.DONE:
+                self._early[member.place] = self._move(member)
             param.grad = None
 
     @np.errstate(all="ignore")
-    def _begin(self) -> None:
+    def _begin(self) -> Work:
         """Before the first gradient of a backward pass: what is remembered, and the decision."""
         own = self._optimizer
         memory = own._compared_memory()
@@ -130,6 +120,7 @@ class InBackward:
         self._work = own._work_on(memory, buffers, devices, size)
         state, run = memory.controller[:2]
         self._decision = core_step.foresee(own._setting().config, state, run)
+        return self._work
 
     def _known(self) -> list[Member]:
         """The parameters that take part."""
@@ -158,8 +149,6 @@ class InBackward:
         assert self._work is not None
         bundle, own, memory = self._bundle(member), self._optimizer, self._work.memory
         work, (state, run, *_) = self._work._replace(bundles=[bundle]), memory.controller
-        if memory.phase == Phase.DONE:
-            return Early(bundle, [], None, None)
         largest = step.largest_entry(bundle.gradients) if bundle.gradients and not memory.unit else None
         step.scale_gradients(bundle, memory.unit)
         if memory.phase == Phase.SEARCH and written.adopted([bundle], run):
@@ -169,7 +158,10 @@ class InBackward:
         norms_sq = [kind(bundle) for kind in step.norms_sq_of(work)]
         squares = [norm_sq <= torch.finfo(bundle.kind[1]).max for norm_sq in norms_sq]  # not of NaN
         finite = squares[0] & squares[-1]
-        finite = finite.reshape(()) if isinstance(finite, Tensor) else bool(finite)
+        if not bundle.gradients:
+            finite = True
+        else:
+            finite = finite.reshape(()) if isinstance(finite, Tensor) else bool(finite)
         told = own._move_early(work, member.param, self._decision, finite)
         bundle.gradients = bundle.directions = []
         return Early(bundle, [where(finite, each, each + torch.inf) for each in norms_sq], largest, told)
@@ -194,24 +186,29 @@ class InBackward:
         self._watch()
         if self._work is None:
             return
-        work, memory, searches = self._work, self._work.memory, self._work.memory.phase == Phase.SEARCH
-        if memory.phase == Phase.DONE:
+        memory = self._work.memory
+        try:
+            if memory.phase == Phase.DONE:
+                memory.idle += 1
+                advice.on_idle_step(type(own).__name__, memory, self._work.config.total_steps)
+            elif self._early:  # otherwise only what was removed from the groups had a gradient
+                self._count(self._work, loss)
+        finally:
             self.forget()
-            memory.idle += 1
-            advice.on_idle_step(type(own).__name__, memory, work.config.total_steps)
-            return
-        known = self._known()
-        if searches:  # a probe's distance is everybody's
+
+    def _count(self, work: Work, loss: Tensor | float | None) -> None:
+        own, memory, known = self._optimizer, work.memory, self._known()
+        own._advice.on_rates(type(own).__name__, own.param_groups, memory, decays=work.config.decays)
+        if memory.phase == Phase.SEARCH:  # a probe's distance is everybody's
             rest = [member for member in known if member.place not in self._early]
             self._early.update({member.place: self._move(member) for member in rest})
-        early, decision = [self._early[place] for place in sorted(self._early)], self._decision
-        self.forget()
-        own._advice.on_rates(type(own).__name__, own.param_groups, memory, decays=work.config.decays)
-        moving = {each.bundle.places[0] for each in early if own.param_groups[each.bundle.group]["lr"]}
-        memory.still = [] if searches else [each.place for each in known if each.place not in moving]
-        work = work._replace(bundles=[each.bundle for each in early])
-        early = _in_unit(work, early)
-        own._take_early(work, early, decision, loss, lambda: list(map(self._bundle, known)))
+        tensors = [self._early[place] for place in sorted(self._early)]
+        moving = {each.bundle.places[0] for each in tensors if own.param_groups[each.bundle.group]["lr"]}
+        stand = [each.place for each in known if each.place not in moving]
+        memory.still = stand if memory.phase == Phase.MAIN else []
+        work = work._replace(bundles=[each.bundle for each in tensors])
+        counted = _in_unit(work, tensors)
+        own._take_early(work, counted, self._decision, loss, lambda: list(map(self._bundle, known)))
         written.note(work.bundles, searches=memory.phase == Phase.SEARCH)
         report.show_rates(own.param_groups, memory)
 
@@ -232,67 +229,12 @@ def require(groups: Sequence[dict[str, Any]], certified: bool) -> None:
         )
 
 
-def _in_unit(work: Work, early: list[Early]) -> list[Early]:
+def _in_unit(work: Work, tensors: list[Early]) -> list[Early]:
     """The gradients as they count: the first one not, where it shows that they are to be multiplied by a unit."""
-    measured = [each for each in early if each.largest is not None]
+    measured = [each for each in tensors if each.largest is not None]
     if not measured:
-        return early
+        return tensors
     bundles, largest = zip(*((each.bundle, each.largest) for each in measured), strict=True)
     if work._replace(bundles=list(bundles)).fix_unit(list(largest)) in (0.0, 1.0):
-        return early
-    return [each._replace(norms_sq=[norm + torch.nan for norm in each.norms_sq]) for each in early]
-
-
-# ---------------------------------------------------------------- where the gradient moves the parameters
-
-
-def move(work: Work, decision: Decision, finite: Flag) -> moves.Result | None:
-    """Move the one bundle of ``work`` if its gradient can be squared; None where nothing is to be done."""
-    weight, (bundle,) = decision.average_weight * finite, work.bundles
-    decision = decision._replace(taken=decision.taken & finite, average_weight=weight)
-    state = work.memory.controller.state
-    if state.phase == Phase.SEARCH:
-        return moves.Result(None, Sums(step.move_bundle_in_probe(work, state, decision, bundle)))
-    if work.is_still(bundle) or moves.stays(decision):
-        return None
-    return step.move_one_by_one(work, decision)[0]
-
-
-@np.errstate(all="ignore")
-def take_gradient(work: Work, early: list[Early], foreseen: Decision, loss: Tensor | float | None) -> None:
-    """Take one gradient that has moved the parameters already; the end of the run is for ``transition`` to see."""
-    memory, old = work.memory, work.memory.controller
-    columns = list(zip(*(each.norms_sq for each in early), strict=True))
-    measured = step.measured_from(work, old.state, loss, columns)
-    state, run, decision = core_step.decide(work.config, old.state, old.run, measured)
-    moved = add_up(work, [(each.bundle, each.told) for each in early])
-    if moved.grad_sq is not None:
-        moved = moved._replace(grad_sq=where(foreseen.taken, moved.grad_sq, measured.grad_sq))
-    run, _ = core_step.record(run, decision, measured, moved)
-    go_back(work, decision.restart | run.frozen)
-    memory.keep(Controller(state, run, None, whole(foreseen.step_sizes)))
-    memory.due -= 1
-
-
-def add_up(work: Work, results: list[tuple[Bundle, moves.Result | None]]) -> Moved:
-    """What the bundles that have moved measured together."""
-    found = [(bundle, *result) for bundle, result in results if result is not None]
-    if not found:
-        return Moved(None)
-    bundles, grad_sqs, sums = zip(*found, strict=True)
-    return step.add_up(work._replace(bundles=list(bundles)), grad_sqs, sums)
-
-
-def go_back(work: Work, flag: Flag) -> None:
-    """Where the flag holds go back to the anchor, with average and buffers; what stands still in the main run stays."""
-    if is_of_host(flag) and not flag:
-        return
-    main = work.memory.phase == Phase.MAIN
-    for bundle in work.bundles:
-        if main and not work.groups[bundle.group]["lr"]:
-            continue
-        points, anchor = bundle.points(), bundle.state["anchor"]
-        targets = [points, *(bundle.state[name] for name in ("average",) if main and name in bundle.state)]
-        ops.copy_where(flag, [anchor] * len(targets), targets)
-        bundle.place(points)
-    ops.copy_where(flag, work.memory.buffers, work.buffers)
+        return tensors
+    return [each._replace(norms_sq=[norm + torch.nan for norm in each.norms_sq]) for each in tensors]

@@ -12,12 +12,13 @@ from pfopt.core.arrays import Flag
 from pfopt.core.main_run import Decision
 from pfopt.core.records import Phase
 from pfopt.options import PlanLike
-from pfopt.torch import based, card, in_backward_based
+from pfopt.torch import based, card, early_based
 from pfopt.torch.base import ParameterFreeOptimizer
 from pfopt.torch.base_state import CALLERS, BaseState
 from pfopt.torch.bundles import Bundle
 from pfopt.torch.card import Plain
-from pfopt.torch.in_backward import Early, InBackward
+from pfopt.torch.early import Early
+from pfopt.torch.in_backward import InBackward
 from pfopt.torch.joint import Joint
 from pfopt.torch.norms import Scopes
 from pfopt.torch.step import Work
@@ -168,18 +169,18 @@ class ParameterFree(ParameterFreeOptimizer):
         self._end(work, keeper, anew=anew)
 
     def _move_early(self, work: Work, param: Tensor, decision: Decision, finite: Flag) -> Any:
-        return in_backward_based.move(work, self._keeper(), param, decision, finite)
+        return early_based.move(work, self._keeper(), param, decision, finite)
 
     def _take_early(
         self,
         work: Work,
-        early: list[Early],
+        tensors: list[Early],
         decision: Decision,
         loss: Tensor | float | None,
         everyone: Callable[[], list[Bundle]],
     ) -> None:
         self._require_groups()
-        anew = in_backward_based.take_gradient(work, early, decision, self._minimised(loss))
+        anew = early_based.take_gradient(work, tensors, decision, self._minimised(loss))
         ends = work.memory.due <= 0
         self._end(work._replace(bundles=everyone()) if ends else work, self._keeper(), anew=anew)
 

@@ -1,4 +1,4 @@
-"""step_in_backward(): each tensor moves in its hook, its gradient is let go, and step() decides by what was measured."""
+"""step_in_backward(): tensors move in hooks, gradients are let go, and step() decides by what was measured."""
 
 from __future__ import annotations
 
@@ -179,6 +179,26 @@ def test_what_is_frozen_or_has_no_rate_stays_and_may_join_later(make: Make) -> N
         warnings.filterwarnings("ignore", message=".*lr falls in the main run")
         run(model, optimizer, 2)
     assert_same(snapshot(model), before)
+
+
+@pytest.mark.parametrize("base", [None, SGD])
+def test_a_probe_counts_the_distance_of_what_has_no_gradient(base: Any) -> None:
+    found = []
+    for in_backward in (False, True):
+        often, seldom = nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(3))
+        params = [often, seldom]
+        optimizer = ParameterFree(base(params, lr=1.0), 320) if base else ParameterFreeSGD(params, 320)
+        if in_backward:
+            optimizer.step_in_backward()
+        for step in range(48):
+            optimizer.zero_grad()
+            loss = often.square().sum() + (seldom.square().sum() if step % 16 < 8 else 0.0)
+            loss.backward()
+            optimizer.step()
+        found.append([(each.step_size, each.accepted, each.distance) for each in optimizer.history()[1:3]])
+    assert len(found[0]) == 2
+    for one, other in zip(*found, strict=True):
+        assert one == pytest.approx(other, rel=1e-5)
 
 
 def test_the_end_is_the_returned_point_and_gradients_after_it_are_idle() -> None:

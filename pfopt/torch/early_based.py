@@ -15,11 +15,10 @@ from pfopt.core import step
 from pfopt.core.arrays import Flag, negated, whole, zeros_like
 from pfopt.core.main_run import Decision
 from pfopt.core.records import Phase
-from pfopt.torch import based, moves, ops, proportional
-from pfopt.torch import in_backward as of_sgd
+from pfopt.torch import based, early, moves, ops, proportional
 from pfopt.torch.base_state import BaseState
 from pfopt.torch.bundles import Bundle
-from pfopt.torch.in_backward import Early
+from pfopt.torch.early import Early
 from pfopt.torch.state import Controller
 from pfopt.torch.step import Work, minimised
 
@@ -59,7 +58,7 @@ def move(work: Work, keeper: BaseState, param: Tensor, decision: Decision, finit
             unit = min(work.memory.reading_rate, based.reading([bundle]).most)
             based.read_off([bundle], unit, lambda: lone.step([unit]))
     products = based.tell(work, bundle, keeper.base)
-    result = of_sgd.move(work, decision, finite=True) if is_read else None
+    result = early.move(work, decision, finite=True) if is_read else None
     if not is_read and state.phase == Phase.MAIN and "average" in bundle.state:
         bundle.state["average"].lerp_(bundle.points(), float(decision.average_weight))
     return Told(ahead, products, rate, is_read, result, reading_rate)
@@ -83,6 +82,7 @@ def _first_look(work: Work, lone: BaseState) -> float:
             lone.step([0.0])  # as distributed checkpoints make the state that they load
         return inf
     unit = based.find_reading_rate(work, lone)
+    lone.require_splits()
     proportional.require(work, lone, unit)
     based.read_off([bundle], unit, lambda: lone.step([unit]))
     lone.begin_anew()
@@ -90,19 +90,19 @@ def _first_look(work: Work, lone: BaseState) -> float:
 
 
 @np.errstate(all="ignore")
-def take_gradient(work: Work, early: list[Early], foreseen: Decision, loss: Tensor | float | None) -> bool:
+def take_gradient(work: Work, tensors: list[Early], foreseen: Decision, loss: Tensor | float | None) -> bool:
     """Take one gradient that has moved the parameters already; the end of the run is for ``transition`` to see.
 
     Returns:
         As ``based.take_gradient``.
     """
     memory, old = work.memory, work.memory.controller
-    told: list[Told] = [each.told for each in early]
+    told: list[Told] = [each.told for each in tensors]
     if not memory.reading_rate:
         found = min(each.reading_rate for each in told)
         memory.reading_rate = found if isfinite(found) else 0.0
     value = minimised(work, loss)
-    norms_sq, ahead = work.over_shards([each.norms_sq[0] for each in early], [each.ahead for each in told])
+    norms_sq, ahead = work.over_shards([each.norms_sq[0] for each in tensors], [each.ahead for each in told])
     grad_sq, rates = work.total(norms_sq), [each.rate for each in told]
     products = based.found_products(
         work, ops.numbers(ahead), [each.products for each in told], rates, [each.is_read for each in told]
@@ -116,10 +116,10 @@ def take_gradient(work: Work, early: list[Early], foreseen: Decision, loss: Tens
     metric, measured = based.measure(work, products, value, signal=signal)
     state, run, decision = step.decide(work.config, old.state, old.run, measured)
 
-    moved = of_sgd.add_up(work, [(each.bundle, each.told.result) for each in early])
+    moved = early.add_up(work, [(each.bundle, each.told.result) for each in tensors])
     distance_sq = zeros_like(measured.grad_sq) if moved.distance_sq is None else moved.distance_sq
     moved = moved._replace(distance_sq=distance_sq + inf if lost else distance_sq)
     after = Controller(state, run, metric, whole(foreseen.step_sizes))
     based.record(work, after, decision, measured, moved, rates, products)
-    of_sgd.go_back(work, decision.restart | memory.controller.run.frozen)
+    early.go_back(work, decision.restart | memory.controller.run.frozen)
     return bool(decision.restart) and state.phase == Phase.MAIN  # a probe's end sees to the base
