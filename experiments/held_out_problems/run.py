@@ -64,12 +64,16 @@ def loudest(losses: Sequence[float]) -> float:
     return max(losses) / max(map(abs, losses[:FIRST]))
 
 
-def _train_without_rate(problem: Problem, job: Job) -> list[float]:
+def make_ours(problem: Problem, method: str, steps: int) -> ParameterFreeSGD | ParameterFree:
+    """The optimizer of one of ours."""
     parameters, buffers = problem.parameters(), problem.model.buffers()
-    if job.method == "pfopt":
-        optimizer = ParameterFreeSGD(parameters, job.steps, buffers=buffers)
-    else:
-        optimizer = ParameterFree(AdamW(parameters), job.steps, buffers=buffers)
+    if method == "pfopt":
+        return ParameterFreeSGD(parameters, steps, buffers=buffers)
+    return ParameterFree(AdamW(parameters), steps, buffers=buffers)
+
+
+def _train_without_rate(problem: Problem, job: Job) -> list[float]:
+    optimizer = make_ours(problem, job.method, job.steps)
     losses = train(problem, job.steps, optimizer.step)
     optimizer.eval()
     return losses

@@ -98,6 +98,20 @@ def known_step_sizes(config: Config, state: State, run: Run) -> Vector | None:
     return run.next_step_sizes if whole(run.next_step_sizes) > 0 else None
 
 
+def foresee(config: Config, state: State, run: Run) -> Decision:
+    """The decision about the next gradient from what is known before it, so that tensors can move as gradients come.
+
+    It is the one about a gradient whose ‖g‖² is the mean of those before; of a group or tensor that has had none that
+    of the whole, whose step size is the smaller one. A probe's step size does not hang on its gradients. Where
+    nothing is known yet, at the first gradient of all and of the main run, it is not taken, with step sizes of 0.
+    """
+    mean = run.mean_grad_sq
+    expected = where(mean > 0, mean, whole(mean) + zeros_like(mean))
+    _, _, decision = decide(config, state, run, Measured(expected, None, signal=True, anchor_sq=0.0))
+    is_known = state.has_initial_step & ((state.phase == Phase.SEARCH) | (whole(mean) > 0))
+    return decision._replace(taken=decision.taken & is_known, step_sizes=decision.step_sizes * is_known)
+
+
 def probe_step_size(state: State) -> Real:
     """The step size under test, before the decay of a probe that has one."""
     return doublings(state.initial_step, state.bracket.exponent)

@@ -5,7 +5,7 @@ parameters, and ``pfopt.core`` makes every decision.
 """
 # pyright: reportPrivateImportUsage=false
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,16 +17,31 @@ from torch.optim import Optimizer
 from pfopt import options
 from pfopt.card import Card
 from pfopt.core import controller
+from pfopt.core.arrays import Flag
+from pfopt.core.main_run import Decision
 from pfopt.core.records import Phase
 from pfopt.options import PlanLike
 from pfopt.status import ProbeRecord, Status
-from pfopt.torch import advice, amp, checkpoint, horizon, report, transition, validation, written
+from pfopt.torch import (
+    advice,
+    amp,
+    checkpoint,
+    early,
+    horizon,
+    in_backward,
+    report,
+    transition,
+    validation,
+    written,
+)
 from pfopt.torch import card as cards
 from pfopt.torch import state as memories
 from pfopt.torch.advice import Advice
 from pfopt.torch.buffers import Buffers
 from pfopt.torch.bundles import Bundle
 from pfopt.torch.card import Plain
+from pfopt.torch.early import Early
+from pfopt.torch.in_backward import InBackward
 from pfopt.torch.norms import Scopes
 from pfopt.torch.packing import Packing
 from pfopt.torch.roster import Roster, forget, release_frozen
@@ -42,6 +57,7 @@ class ParameterFreeOptimizer(Optimizer):
     """
 
     _based = False  # whether a base makes the directions
+    _in_backward: InBackward | None = None
     _step_supports_amp_scaling = True  # for ``GradScaler``, see ``amp``
 
     def __init__(
@@ -89,6 +105,8 @@ class ParameterFreeOptimizer(Optimizer):
 
     def state_dict(self) -> dict[str, Any]:
         """The state, in numbers, lists and tensors; waits for the device."""
+        if self._in_backward is not None:
+            self._in_backward.require_closed("state_dict()")
         forget(self.state, self.param_groups)
         memory = self._memory()
         saved = super().state_dict()
@@ -113,6 +131,8 @@ class ParameterFreeOptimizer(Optimizer):
         own = self.param_groups[0]["total_steps"]
         with checkpoint.precision_kept(self) as loaded:
             super().load_state_dict(state_dict)
+        if self._in_backward is not None:
+            self._in_backward.forget()
         self._load_more(loaded[-1])
         self._roster, memory = Roster(), self._memory()
         advice.on_total_steps(type(self).__name__, own, self.param_groups[0]["total_steps"])
@@ -143,6 +163,9 @@ class ParameterFreeOptimizer(Optimizer):
                 told = closure()
             loss = loss if told is None else told
         value = validation.loss(loss)
+        if self._in_backward is not None:
+            self._in_backward.close(value)
+            return loss
         params = [param for group in self.param_groups for param in group["params"]]
         if all(param.grad is None for param in params):
             return loss
@@ -165,6 +188,31 @@ class ParameterFreeOptimizer(Optimizer):
         written.note(work.bundles, searches=memory.phase == Phase.SEARCH)
         report.show_rates(self.param_groups, memory)
         return loss
+
+    def step_in_backward(self) -> InBackward:
+        """From now on move each parameter in the backward pass, and let go of its gradient at once.
+
+        The loop stays: ``step()`` after every backward pass counts the gradient, decides on the next one, and goes back
+        to the anchor where a run ends or has met too large a step size. A main run's step sizes are those of the mean
+        ‖g‖² before the gradient. The first gradient of all only fixes the initial step size, and moves nothing.
+
+        A gradient that is not finite moves nothing where it is not, and counts as one; the loss is looked at in
+        ``step()``, when the gradient has moved the parameters. Nobody else sees gradients: they cannot be clipped,
+        unscaled or accumulated, which raises a ``RuntimeError`` where it shows.
+
+        Returns:
+            What takes the hooks away again, by ``remove()`` or at the end of a ``with`` statement. No copy and no
+            checkpoint holds them: call this again after making another optimizer.
+
+        Raises:
+            ValueError: it steps so already; the plan is "certified", ``fused`` or ``capturable`` is True, parameters
+                are split or trained by several processes, or the base cannot step one parameter at a time.
+        """
+        if self._in_backward is not None:
+            raise ValueError("step_in_backward must be called once, until its answer is removed")
+        in_backward.require(self.param_groups, self._setting().config.certified)
+        self._in_backward = InBackward(self)
+        return self._in_backward
 
     @torch.no_grad()
     def extend(self, steps: int) -> None:
@@ -278,6 +326,23 @@ class ParameterFreeOptimizer(Optimizer):
         if work.memory.due <= 0:
             transition.finish(work)
 
+    def _move_early(self, work: Work, param: Tensor, decision: Decision, finite: Flag) -> Any:
+        """Move one parameter in the backward pass, by a decision that was made before, if its gradient is finite."""
+        return early.move(work, decision, finite)
+
+    def _take_early(
+        self,
+        work: Work,
+        tensors: list[Early],
+        decision: Decision,
+        loss: Tensor | float | None,
+        everyone: Callable[[], list[Bundle]],
+    ) -> None:
+        """One gradient that has moved the parameters, and the end of a run where it was its last one."""
+        early.take_gradient(work, tensors, decision, loss)
+        if work.memory.due <= 0:
+            transition.finish(work._replace(bundles=everyone()))
+
     def _plain(self) -> list[Plain]:
         """What the groups would be without a search."""
         raise NotImplementedError
@@ -315,18 +380,26 @@ class ParameterFreeOptimizer(Optimizer):
 
     def _work(self, memory: Memory, buffers: list[Tensor], poison: Any = None) -> Work:
         """What a step works on, where the parameters are that take part."""
-        setting, packed = self._setting(), self._bundles(memory)
-        memory.settle(self.param_groups, {bundle.params[0].device for bundle in packed}, buffers)
+        packed = self._bundles(memory)
+        devices = {bundle.params[0].device for bundle in packed}
+        work = self._work_on(memory, buffers, devices, self._packing.coordinates())
+        return work._replace(bundles=packed, poison=poison, tables=self._packing.tables)
+
+    def _work_on(
+        self, memory: Memory, buffers: list[Tensor], devices: Collection[torch.device], coordinates: int
+    ) -> Work:
+        """The same, of which the bundles are yet to come."""
+        setting = self._setting()
+        memory.settle(self.param_groups, devices, buffers)
         return Work(
             config=setting.config,
             groups=self.param_groups,
             memory=memory,
             scopes=self._scopes(memory.rho(self.param_groups)),
-            bundles=packed,
+            bundles=[],
             buffers=buffers,
-            size=self._packing.coordinates() if setting.by_coordinate else 0,
-            poison=poison,
-            tables=self._packing.tables,
+            size=coordinates if setting.by_coordinate else 0,
+            tables={},
         )
 
     def _bundles(self, memory: Memory, *, gradients: bool = True) -> list[Bundle]:

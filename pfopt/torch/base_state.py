@@ -100,6 +100,31 @@ class BaseState(NamedTuple):
             groups[:] = kept
 
     @contextmanager
+    def alone(self, group: int, param: Tensor) -> Iterator["BaseState"]:
+        """While it lasts the base has this parameter of this group alone, and steps nothing else.
+
+        Raises:
+            ValueError: its steps change the options of a group.
+        """
+        own, groups = self.groups[group], self.base.param_groups
+        kept = list(groups)
+        groups[:] = [{**kept[group], "params": [param]}]
+        try:
+            yield BaseState(self.base, self.state, [{**own, "params": [param]}])
+        finally:
+            groups[:] = kept
+        self.require_splits()
+
+    def require_splits(self) -> None:
+        """Raise a ``ValueError`` where the base cannot step one parameter at a time."""
+        if not self.splits:
+            names = sorted({name for group in self.groups for name in group["base_anchor"]})
+            raise ValueError(
+                "step_in_backward needs a base that can step one parameter at a time, got "
+                f"{type(self.base).__name__}, whose steps change {names} of a whole group"
+            )
+
+    @contextmanager
     def _watched(self) -> Iterator[None]:
         """Note what the base changes in its groups."""
         before = [

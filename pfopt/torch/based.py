@@ -11,7 +11,7 @@ The controller computes on numbers of the host, since the base takes its learnin
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import frexp, inf, isfinite, nan
 from typing import Any, NamedTuple
 
@@ -23,6 +23,7 @@ from torch.optim import Optimizer
 from pfopt.core import preconditioned, probe, step
 from pfopt.core.arrays import Vector, whole, zeros_like
 from pfopt.core.main_run import Decision
+from pfopt.core.preconditioned import Metric
 from pfopt.core.records import Phase, State
 from pfopt.core.step import Measured, Moved
 from pfopt.torch import moves, ops, proportional
@@ -81,7 +82,7 @@ def take_gradient(work: Work, keeper: BaseState, loss: Tensor | float | None) ->
         set_anchor(work, True)
         keeper.begin_anew()
     value = minimised(work, loss)
-    (ahead,) = work.over_shards([work.poisoned(_ahead(work, bundle, base)) for bundle in work.bundles])
+    (ahead,) = work.over_shards([work.poisoned(displaced(work, bundle, base)) for bundle in work.bundles])
     ahead = ops.numbers(ahead)
     finite = isfinite(work.total(ahead)) and (value is None or isfinite(value))
     signal = old.state.has_initial_step or _has_signal(work)
@@ -89,12 +90,12 @@ def take_gradient(work: Work, keeper: BaseState, loss: Tensor | float | None) ->
 
     known = step.known_step_sizes(work.config, old.state, old.run)
     known = None if work.config.certified else known
-    nothing = list(map(_zeros, work.bundles))
+    nothing = list(map(zeros, work.bundles))
     products, lost = Products(ahead, nothing, nothing), False
     if not signal and not any(group["lr"] for group in work.groups):
         keeper.step([0.0] * len(work.groups))  # as distributed checkpoints make the state that they load
     if finite and signal and not old.state.has_initial_step:
-        memory.reading_rate = _find_reading_rate(work, keeper)
+        memory.reading_rate = find_reading_rate(work, keeper)
         proportional.require(work, keeper, memory.reading_rate)
     if not finite:
         products = products._replace(inner=[nan + each for each in nothing])
@@ -104,24 +105,56 @@ def take_gradient(work: Work, keeper: BaseState, loss: Tensor | float | None) ->
         products = _step_base(work, keeper, ahead, known)
         if lost := not isfinite(work.total(products.inner)):
             products = Products(ahead, nothing, nothing)
-    starts = old.run.step == old.run.restart_step
-    inner, direction_sq = work.sums(products.inner, 1), work.sums(products.direction_sq, 1)
-    metric, grad_sq = preconditioned.measure(old.metric, inner, direction_sq, starts)
-    measured = Measured(grad_sq, value, bool(signal), anchor_sq(work, old.state))
+    metric, measured = measure(work, products, value, signal=bool(signal))
     state, run, decision = step.decide(work.config, old.state, old.run, measured)
 
     moved = _move(work, state, decision, lost=lost)
     steps = (
-        step.probe_step_size(state) + zeros_like(inner)
+        step.probe_step_size(state) + zeros_like(measured.grad_sq)
         if probe.returns_last(work.config)
         else decision.step_sizes
     )
-    gained = work.sums(list(map(preconditioned.gain, _rates(work, state, steps), *products[:2])), -1)
-    metric, distance_sq = preconditioned.advance(metric, gained, decision.taken, moved.distance_sq)
-    run, _ = step.record(run, decision, measured, moved._replace(distance_sq=distance_sq))
-    memory.keep(Controller(state, run, metric, whole(decision.step_sizes)))
-    memory.due -= 1
+    after = Controller(state, run, metric, whole(decision.step_sizes))
+    record(work, after, decision, measured, moved, learning_rates(work, state, steps), products)
     return bool(decision.restart) and state.phase == Phase.MAIN  # a probe's end sees to the base
+
+
+def measure(work: Work, products: Products, value: Any, *, signal: bool) -> tuple[Metric, Measured]:
+    """What a gradient measures, in the metric that the base's directions tell."""
+    old = work.memory.controller
+    assert old.metric is not None
+    starts = old.run.step == old.run.restart_step
+    inner, direction_sq = work.sums(products.inner, 1), work.sums(products.direction_sq, 1)
+    metric, grad_sq = preconditioned.measure(old.metric, inner, direction_sq, starts)
+    return metric, Measured(grad_sq, value, signal, anchor_sq(work, old.state))
+
+
+def record(
+    work: Work,
+    after: Controller,
+    decision: Decision,
+    measured: Measured,
+    moved: Moved,
+    rates: Sequence[Any],
+    products: Products,
+) -> None:
+    """Keep what a gradient has changed.
+
+    Args:
+        work: what it was taken on.
+        after: what ``decide`` made of it.
+        decision: likewise.
+        measured: before its move.
+        moved: by it; of the distance, whether it is finite.
+        rates: of each bundle, at which the base has stepped, see ``learning_rates``.
+        products: of each bundle.
+    """
+    gained = work.sums(list(map(preconditioned.gain, rates, *products[:2])), -1)
+    assert after.metric is not None
+    metric, distance_sq = preconditioned.advance(after.metric, gained, decision.taken, moved.distance_sq)
+    run, _ = step.record(after.run, decision, measured, moved._replace(distance_sq=distance_sq))
+    work.memory.keep(after._replace(run=run, metric=metric))
+    work.memory.due -= 1
 
 
 def _has_signal(work: Work) -> bool:
@@ -129,11 +162,11 @@ def _has_signal(work: Work) -> bool:
     return bool(work.total(squares) != 0)
 
 
-def _ahead(work: Work, bundle: Bundle, base: Optimizer) -> Any:
+def displaced(work: Work, bundle: Bundle, base: Optimizer) -> Any:
     """⟨g, x_0 − x⟩ of each tensor; of a probe that returns its last iterate, with the dual sequence x_0 − η Σ d."""
     state, found = work.memory.controller.state, []
     if not bundle.gradients:
-        return _zeros(bundle)
+        return zeros(bundle)
     for piece in bundle.pieces(bundle.gradients, written=False):
         assert piece.direction is not None
         if "grad_sum" in piece.state:
@@ -148,13 +181,14 @@ def _ahead(work: Work, bundle: Bundle, base: Optimizer) -> Any:
 # ---------------------------------------------------------------- the step of the base
 
 
-def _reading(bundles: Sequence[Bundle]) -> Reading:
+def reading(bundles: Sequence[Bundle]) -> Reading:
+    """For bundles of which one may be in float16."""
     return HALF if any(bundle.params[0].dtype == torch.float16 for bundle in bundles) else WIDE
 
 
-def _find_reading_rate(work: Work, keeper: BaseState) -> float:
+def find_reading_rate(work: Work, keeper: BaseState) -> float:
     """A rate so large that a direction like the first one costs no digits; the base is as before afterwards."""
-    usual, least, length, most = _reading(work.bundles)
+    usual, least, length, most = reading(work.bundles)
     for rate in (usual, most):  # at the first one, small directions are not seen
         largest = _largest_step(work, keeper, rate)
         if least <= largest < inf:
@@ -192,50 +226,79 @@ def _step_base(work: Work, keeper: BaseState, ahead: list[Any], known: Vector | 
     base = keeper.base
     held = {bundle.group for bundle in work.bundles if known is None or bundle.is_half}
     bundles = [bundle for bundle in work.bundles if bundle.gradients and bundle.group in held]
-    before = [[param.clone() for param in bundle.params] for bundle in bundles]
-    unit = min(work.memory.reading_rate, _reading(bundles).most)
+    unit = min(work.memory.reading_rate, reading(bundles).most)
     state = work.memory.controller.state
-    per_bundle = list(map(_zeros, work.bundles)) if known is None else _rates(work, state, known)
-    rates: dict[int, float] = {}
+    per_bundle = list(map(zeros, work.bundles)) if known is None else learning_rates(work, state, known)
+    by_place: dict[int, float] = {}
     for bundle, own in zip(work.bundles, per_bundle, strict=True):
         own = np.broadcast_to(unit if bundle.group in held else own, len(bundle.places))
-        rates.update(zip(bundle.places, own.tolist(), strict=True))
+        by_place.update(zip(bundle.places, own.tolist(), strict=True))
     places = itertools.count()
     sizes = [len(group["params"]) for group in base.param_groups]
-    keeper.step_by_tensor([[rates.get(next(places), 0.0) for _ in range(size)] for size in sizes])
+    nested = [[by_place.get(next(places), 0.0) for _ in range(size)] for size in sizes]
+    read_off(bundles, unit, lambda: keeper.step_by_tensor(nested))
+    is_read = [bundle.group in held for bundle in work.bundles]
+    for bundle, read in zip(work.bundles, is_read, strict=True):
+        if not read:
+            bundle.directions = []
+    told = [tell(work, bundle, base) for bundle in work.bundles]
+    return found_products(work, ahead, told, per_bundle, is_read)
 
+
+def read_off(bundles: Sequence[Bundle], unit: float, step_base: Callable[[], None]) -> None:
+    """Let the base step at a rate, make the directions of bundles of that, and put their parameters back."""
+    before = [[param.clone() for param in bundle.params] for bundle in bundles]
+    step_base()
     for bundle, olds in zip(bundles, before, strict=True):
         bundle.directions = [
             (old - param).to(ops.computed(param.dtype)) / unit
             for old, param in zip(olds, bundle.params, strict=True)
         ]
         ops.copy(olds, bundle.params)
-    told, direction_sq = [], []
-    for bundle in work.bundles:
-        if not bundle.gradients:
-            told.append(_zeros(bundle))
-        elif bundle.group in held:
-            told.append(_inner(bundle, base))
-        else:
-            bundle.directions = []
-            told.append(_ahead(work, bundle, base))
-        direction_sq.append(bundle.norms_sq(on_host=True) if bundle.directions else _zeros(bundle))
-    told, direction_sq = map(ops.numbers, work.over_shards(told, direction_sq))
+
+
+def tell(work: Work, bundle: Bundle, base: Optimizer) -> tuple[Any, Any]:
+    """After the base has stepped: ⟨g, d⟩ and ‖d‖² of directions that were read off, otherwise ⟨g, x_0 − x⟩ and 0."""
+    if not bundle.gradients:
+        return zeros(bundle), zeros(bundle)
+    if not bundle.directions:
+        return displaced(work, bundle, base), zeros(bundle)
+    return _inner(bundle, base), bundle.norms_sq(on_host=True)
+
+
+def found_products(
+    work: Work,
+    ahead: Sequence[Any],
+    told: Sequence[tuple[Any, Any]],
+    rates: Sequence[Any],
+    is_read: Sequence[bool],
+) -> Products:
+    """What ``tell`` has told of each bundle, read.
+
+    Args:
+        work: of all bundles.
+        ahead: ⟨g, x_0 − x⟩ before the step.
+        told: of each bundle.
+        rates: at which the base has moved each of them.
+        is_read: whether it has not, since its direction was read off.
+    """
+    inner, direction_sq = map(ops.numbers, work.over_shards(*zip(*told, strict=True)))
     inner = [
-        each if bundle.group in held else (each - first) / np.where(rate > 0, rate, inf)
-        for bundle, each, first, rate in zip(work.bundles, told, ahead, per_bundle, strict=True)
+        each if read else (each - first) / np.where(rate > 0, rate, inf)
+        for read, each, first, rate in zip(is_read, inner, ahead, rates, strict=True)
     ]
-    return Products(ahead, inner, direction_sq)
+    return Products(list(ahead), inner, direction_sq)
 
 
 def _inner(bundle: Bundle, base: Optimizer) -> Any:
     """⟨g, d⟩ of each tensor, with directions that were read off."""
     pairs = zip(bundle.gradients, bundle.directions, strict=True)
     found = [ops.inner(one.to(other.dtype), other, (0,), on_host=True) for one, other in pairs]
-    return _minimised(base, bundle, np.hstack(ops.numbers(found)))
+    product = torch.stack(found) if isinstance(found[0], Tensor) else np.hstack(found)
+    return _minimised(base, bundle, product)
 
 
-def _zeros(bundle: Bundle) -> Any:
+def zeros(bundle: Bundle) -> Any:
     """A zero of each tensor."""
     return np.zeros(len(bundle.params))
 
@@ -245,7 +308,7 @@ def _minimised(base: Optimizer, bundle: Bundle, product: Any) -> Any:
     return -product if base.param_groups[bundle.group].get("maximize") else product
 
 
-def _rates(work: Work, state: State, steps: Vector) -> list[Any]:
+def learning_rates(work: Work, state: State, steps: Vector) -> list[Any]:
     """The learning rates of each bundle: one for all of its tensors, or one of each."""
     if state.phase == Phase.SEARCH:
         return [float(whole(steps)) * work.scopes.rho[bundle.group] for bundle in work.bundles]

@@ -6,7 +6,7 @@ calls do not grow with the number of tensors.
 """
 
 import operator
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -182,7 +182,7 @@ class Layout:
         self.real = [ops.as_real(local(param.detach())) for param in self.params]
         self.splits = list(map(split_of, self.params))
         self.pointers = list(map(_address, self.params))
-        self.coordinates = sum(param.numel() * (1 + param.is_complex()) for param in self.params)
+        self.coordinates = coordinates(self.params)
         self.tensors = [self._held(index)[1:] for index in range(len(members))]
         self.left: dict[Any, dict[int, Any]] = {}  # of each bundle, see there
         self.tables: dict[Any, Any] = {}  # of addresses, for as long as they hold; see launch.py
@@ -258,6 +258,11 @@ def members(
                 found.append(Member(index, place, param))
             place += 1
     return found
+
+
+def coordinates(params: Iterable[Tensor]) -> int:
+    """The real numbers of all of them, on all processes."""
+    return sum(param.numel() * (1 + param.is_complex()) for param in params)
 
 
 def is_large(tensor: Tensor) -> bool:

@@ -72,22 +72,26 @@ class Work(NamedTuple):
             memory.unit = 1.0  # the caller's bound is in the gradients' own
         unit = memory.unit
         if not unit and moving:
-            norms = [largest_entry(bundle.gradients) for bundle in moving]
-            (found,) = self._replace(bundles=moving).over_shards(norms)
-            largest = float(sum(np.sum(each) for each in ops.numbers(found)))
-            wide = all(ops.computed(bundle.params[0].dtype) == torch.float64 for bundle in moving)
-            dtype = np.float64 if wide else np.float32
-            first = memory.due == memory.controller.state.run_length and not memory.history
-            may_wait = (
-                first and not self.config.certified
-            )  # whose probe a gradient that is left out would end
-            waits = may_wait and scale.overflows(largest, dtype)
-            if 0 < largest < inf and not waits:
-                memory.set_unit(2.0 ** scale.exponent(largest, dtype))
-            unit = inf if waits else memory.unit
-        if unit not in (0.0, 1.0):
-            for bundle in moving:
-                bundle.gradients = bundle.directions = list(torch._foreach_mul(bundle.gradients, unit))
+            unit = self._replace(bundles=moving).fix_unit([largest_entry(each.gradients) for each in moving])
+        for bundle in moving:
+            scale_gradients(bundle, unit)
+
+    def fix_unit(self, entries: Sequence[Tensor]) -> float:
+        """Fix the unit of the run by the largest entry of each bundle's gradients.
+
+        Returns:
+            It; infinity where these gradients are left out, and 0 where all of them are zero.
+        """
+        memory, (found,) = self.memory, self.over_shards(entries)
+        largest = float(sum(np.sum(each) for each in ops.numbers(found)))
+        wide = all(ops.computed(bundle.params[0].dtype) == torch.float64 for bundle in self.bundles)
+        dtype = np.float64 if wide else np.float32
+        first = memory.due == memory.controller.state.run_length and not memory.history
+        may_wait = first and not self.config.certified  # whose probe a gradient that is left out would end
+        waits = may_wait and scale.overflows(largest, dtype)
+        if 0 < largest < inf and not waits:
+            memory.set_unit(2.0 ** scale.exponent(largest, dtype))
+        return inf if waits else memory.unit
 
     def poisoned(self, number: Any) -> Any:
         """A number that is measured of a gradient, with what a ``GradScaler`` has found."""
@@ -139,6 +143,12 @@ def set_anchor(work: Work, waiting: Flag) -> None:
 # ---------------------------------------------------------------- before the move
 
 
+def scale_gradients(bundle: Bundle, unit: float) -> None:
+    """Bring the gradients of a bundle to the unit of the run; 0 while there is none."""
+    if unit not in (0.0, 1.0):
+        bundle.gradients = bundle.directions = list(torch._foreach_mul(bundle.gradients, unit))
+
+
 def largest_entry(gradients: list[Tensor]) -> Tensor:
     """The largest |g_i| of tensors together, shape=(); 0 where there is no entry, as in an empty shard."""
     some = [gradient for gradient in gradients if gradient.numel()]
@@ -146,17 +156,22 @@ def largest_entry(gradients: list[Tensor]) -> Tensor:
 
 
 def _measure(work: Work, state: State, loss: Tensor | float | None) -> Measured:
-    def norms_sq(launch: Any, table: Any, bundle: Bundle) -> Tensor:
+    def launched_norms_sq(launch: Any, table: Any, bundle: Bundle) -> Tensor:
         del bundle
         return launch.norms_sq(table)
 
-    launched = compilers.launched(work.groups, work.bundles, work.scopes, work.tables, norms_sq)
+    launched = compilers.launched(work.groups, work.bundles, work.scopes, work.tables, launched_norms_sq)
 
     squares = [
         launched[place][0] if place in launched else bundle.norms_sq(on_host=work.on_host)
         for place, bundle in enumerate(work.bundles)
     ]
-    (found,) = work.over_shards(list(map(work.poisoned, squares)))
+    return measured_from(work, state, loss, list(map(work.poisoned, squares)))
+
+
+def measured_from(work: Work, state: State, loss: Tensor | float | None, norms_sq: Sequence[Any]) -> Measured:
+    """What a gradient measures, from ‖g‖² of the tensors of each bundle."""
+    (found,) = work.over_shards(norms_sq)
     grad_sq = work.sums(found, 1)
     signal = whole(grad_sq) != 0
     signal = signal if isinstance(signal, Tensor) else bool(signal)
@@ -205,14 +220,17 @@ def minimised(work: Work, loss: Tensor | float | None) -> Real | None:
 
 def move_in_probe(work: Work, state: State, decision: Decision) -> Moved:
     """Move all bundles in a probe."""
-    step_size, full_step = whole(decision.step_sizes), step.probe_step_size(state)
-    distances = []
-    for bundle in work.bundles:
-        group, rho = work.groups[bundle.group], work.scopes.rho[bundle.group]
-        sizes = step_size * rho, full_step * rho
-        distances.append(moves.in_probe(bundle, group, work.config, decision, *sizes))
-    (distances,) = work.over_shards(distances)
+    (distances,) = work.over_shards(
+        [move_bundle_in_probe(work, state, decision, each) for each in work.bundles]
+    )
     return Moved(work.sums(distances, -1))
+
+
+def move_bundle_in_probe(work: Work, state: State, decision: Decision, bundle: Bundle) -> Vector:
+    """Move one of them, to ‖x − x_0‖² of each of its tensors."""
+    step_size, full_step = whole(decision.step_sizes), step.probe_step_size(state)
+    group, rho = work.groups[bundle.group], work.scopes.rho[bundle.group]
+    return moves.in_probe(bundle, group, work.config, decision, step_size * rho, full_step * rho)
 
 
 def move_in_main_run(work: Work, _: State, decision: Decision) -> Moved:
@@ -226,11 +244,11 @@ def move_in_main_run(work: Work, _: State, decision: Decision) -> Moved:
 
     launched = compilers.launched(work.groups, work.bundles, work.scopes, work.tables, move)
     rest = [bundle for place, bundle in enumerate(work.bundles) if place not in launched]
-    others = iter(_move_one_by_one(work._replace(bundles=rest), decision))
+    others = iter(move_one_by_one(work._replace(bundles=rest), decision))
     places = range(len(work.bundles))
     results = [_result(launched[each], decision) if each in launched else next(others) for each in places]
     grad_sqs, sums = zip(*results, strict=True)
-    return _add_up(work, grad_sqs, sums)
+    return add_up(work, grad_sqs, sums)
 
 
 def _result(sums: Tensor, decision: Decision) -> moves.Result:
@@ -240,7 +258,7 @@ def _result(sums: Tensor, decision: Decision) -> moves.Result:
     return moves.Result(metric_sq, Sums(*sums[:3]) if measured else None)
 
 
-def _move_one_by_one(work: Work, decision: Decision) -> list[moves.Result]:
+def move_one_by_one(work: Work, decision: Decision) -> list[moves.Result]:
     """Move the bundles, eagerly or by ``torch.compile``."""
     orders: dict[Any, moves.Order] = {}
     results: list[moves.Result] = []
@@ -264,7 +282,7 @@ def _move_one_by_one(work: Work, decision: Decision) -> list[moves.Result]:
     return results
 
 
-def _add_up(work: Work, grad_sqs: Sequence[Any], sums: Sequence[Any]) -> Moved:
+def add_up(work: Work, grad_sqs: Sequence[Any], sums: Sequence[Any]) -> Moved:
     """What all bundles measured together; in ``sums`` the distance and, where coordinates have steps, two more."""
     columns = [grad_sqs, *zip(*[each or () for each in sums], strict=True)]
     measured = [column for column in columns if column[0] is not None]

@@ -1,19 +1,24 @@
 """``ParameterFree``: another optimizer of torch moves the parameters, at a learning rate that is searched."""
 
 import operator
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from torch import Tensor
 from torch.nn import Module
 from torch.optim import LBFGS, Optimizer
 
+from pfopt.core.arrays import Flag
+from pfopt.core.main_run import Decision
 from pfopt.core.records import Phase
 from pfopt.options import PlanLike
-from pfopt.torch import based, card
+from pfopt.torch import based, card, early_based
 from pfopt.torch.base import ParameterFreeOptimizer
 from pfopt.torch.base_state import CALLERS, BaseState
+from pfopt.torch.bundles import Bundle
 from pfopt.torch.card import Plain
+from pfopt.torch.early import Early
+from pfopt.torch.in_backward import InBackward
 from pfopt.torch.joint import Joint
 from pfopt.torch.norms import Scopes
 from pfopt.torch.step import Work
@@ -151,7 +156,49 @@ class ParameterFree(ParameterFreeOptimizer):
     def _load_more(self, loaded: dict[str, Any]) -> None:
         self._keeper().load(loaded)
 
+    def step_in_backward(self) -> InBackward:
+        """As of ``ParameterFreeSGD``; the base steps each parameter alone, one call for each."""
+        self._keeper().require_splits()
+        return super().step_in_backward()
+
     def _take(self, work: Work, loss: Tensor | float | None) -> None:
+        keeper = self._keeper()
+        self._require_groups()
+        keeper.adopt()
+        anew = based.take_gradient(work, keeper, self._minimised(loss))
+        self._end(work, keeper, anew=anew)
+
+    def _move_early(self, work: Work, param: Tensor, decision: Decision, finite: Flag) -> Any:
+        return early_based.move(work, self._keeper(), param, decision, finite)
+
+    def _take_early(
+        self,
+        work: Work,
+        tensors: list[Early],
+        decision: Decision,
+        loss: Tensor | float | None,
+        everyone: Callable[[], list[Bundle]],
+    ) -> None:
+        self._require_groups()
+        anew = early_based.take_gradient(work, tensors, decision, self._minimised(loss))
+        ends = work.memory.due <= 0
+        self._end(work._replace(bundles=everyone()) if ends else work, self._keeper(), anew=anew)
+
+    def _end(self, work: Work, keeper: BaseState, *, anew: bool) -> None:
+        """The end of a run where it was its last gradient; the base begins anew where the parameters do."""
+        memory = work.memory
+        transition = finish(work) if memory.due <= 0 else None
+        if transition is not None and memory.phase != Phase.DONE:
+            anew = True
+            if transition.reanchor:
+                keeper.reanchor()
+        if anew:
+            keeper.begin_anew()
+
+    def _minimised(self, loss: Tensor | float | None) -> Tensor | float | None:
+        return -loss if loss is not None and self.base.param_groups[0].get("maximize") else loss
+
+    def _require_groups(self) -> None:
         pairs = zip(self.base.param_groups, self.param_groups, strict=False)
         same = len(self.base.param_groups) == len(self.param_groups) and all(
             len(one["params"]) == len(other["params"])
@@ -163,18 +210,6 @@ class ParameterFree(ParameterFreeOptimizer):
                 "base must have the groups of this optimizer, and the same parameters in them: add groups here, not "
                 "to the base, and remove what is removed from base.param_groups, too"
             )
-        if loss is not None and self.base.param_groups[0].get("maximize"):
-            loss = -loss
-        keeper, memory = self._keeper(), work.memory
-        keeper.adopt()
-        anew = based.take_gradient(work, keeper, loss)
-        transition = finish(work) if memory.due <= 0 else None
-        if transition is not None and memory.phase != Phase.DONE:
-            anew = True
-            if transition.reanchor:
-                keeper.reanchor()
-        if anew:
-            keeper.begin_anew()
 
 
 def _require_kind(base: Optimizer, saved_groups: list[dict[str, Any]]) -> None:

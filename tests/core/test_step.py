@@ -286,3 +286,29 @@ def test_scopes_are_recorded() -> None:
     np.testing.assert_array_equal(after.distance_sq, [2.0, 1.0])
     np.testing.assert_array_equal(after.mean_grad_sq, [5.0, 3.5])
     assert after.mean_grad_sq.dtype == np.float64
+
+
+def test_what_is_foreseen_is_the_decision_about_a_gradient_of_the_mean_norm() -> None:
+    state = in_main_run(scopes=2)
+    run = fresh(2)._replace(
+        step=9, mean_grad_sq=np.array([4.0, 3.0, 0.0]), grad_sq_sum=np.array([36.0, 27.0, 0.0])
+    )
+    foreseen = step.foresee(PRACTICAL, state, run)
+    _, _, decision = step.decide(PRACTICAL, state, run, measured([4.0, 3.0, 4.0]))
+    for found, expected in zip(foreseen, decision, strict=True):
+        np.testing.assert_array_equal(found, expected)
+    assert foreseen.taken
+    assert foreseen.step_sizes.all()
+
+
+def test_nothing_is_foreseen_at_the_first_gradients() -> None:
+    for state in (begun(PRACTICAL, None), in_main_run()):
+        foreseen = step.foresee(PRACTICAL, state, fresh())
+        assert not foreseen.taken
+        assert foreseen.step_sizes == 0
+    assert step.foresee(PRACTICAL, begun(PRACTICAL), fresh()).step_sizes == 0.5  # of a probe
+
+
+def test_around_a_base_the_known_step_sizes_are_foreseen() -> None:
+    run = fresh()._replace(step=1, mean_grad_sq=np.float64(4.0), next_step_sizes=np.float64(0.125))
+    assert step.foresee(BASED, in_main_run(BASED), run).step_sizes == 0.125
