@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import pandas as pd
@@ -14,20 +15,25 @@ from experiments.common.suboptimality import gap
 from experiments.engine.execute import run_id
 from experiments.engine.run_suite import planned
 from experiments.engine.store import Store
-from experiments.engine.suite import ADAMW, EQUAL_COST, GRID_A, GRID_B, GRIDS, Suite
+from experiments.engine.suite import ADAMW, EQUAL_COST, GRID_A, GRID_B, GRIDS, HELD_OUT, MUON, Suite
 from experiments.methods.registry import METHODS
 from experiments.methods.sgd_grid import LEARNING_RATES, grid_b
 from experiments.report.statistics import steps_to_target
 from experiments.tasks.registry import suite_setting
 
-SGD = ("sgd", "sgd-grid")
-FIGURES = ["task", "seed", "column", "figure", "test", "test_metric", "num_grad_evals", "seconds", "status"]
-LABELS = {name: method.label for name, method in METHODS.items()} | {
-    GRID_A: "SGD grid A: linear decay, last iterate, best rate",
-    GRID_B: "SGD grid B: best of everything, in hindsight",
-    EQUAL_COST: "SGD grid A at one run's total cost",
-    ADAMW: "AdamW, best rate of its grid",
+SGD = ("sgd", "sgd-grid", "sgd-cosine")
+OTHER_GRIDS = {ADAMW: ("adamw", "adamw-warm-up"), MUON: ("muon",)}
+FIGURES = [
+    "task", "seed", "column", "figure", "error", "test", "test_metric", "num_grad_evals", "seconds", "status"
+]  # fmt: skip
+NAMES = {name: method.label for name, method in METHODS.items()} | {
+    GRID_A: "tuned SGD",
+    GRID_B: "SGD, best of everything, in hindsight",
+    EQUAL_COST: "tuned SGD at one run's total cost",
+    ADAMW: "tuned AdamW",
+    MUON: "tuned Muon with AdamW",
 }
+SMALLEST_ERROR = 5e-4  # half a row of a thousand: none that is wrong is better than one by a finite factor
 
 
 @dataclass(frozen=True)
@@ -37,9 +43,11 @@ class Results:
     Attributes:
         suite: What was planned.
         rows: One row per run, as in ``runs.csv``.
-        figures: One row per task, seed and column, with ``FIGURES``; num_grad_evals is the whole bill of a grid.
+        figures: One row per task, seed and column, with ``FIGURES``: the figure is of training, the error of held-out
+            rows (NaN where nothing is held out). Of a grid both are the best there is; num_grad_evals and seconds are
+            its whole bill, and ``test`` is of the lane that trained best.
         lanes: One row per task, seed, learning rate and output of the SGD grids.
-        curves: Evaluations of the objective of single runs: task, seed, column, num_grad_evals, figure, phase.
+        curves: Evaluations of single runs: task, seed, column, num_grad_evals, seconds, figure, error, phase.
         sensitivity: figure by task and initial_step.
         planned: Number of runs that were planned so far.
     """
@@ -64,10 +72,26 @@ class Results:
         """Gradients of one run, by task."""
         return {task: int(rows.budget.max()) for (task,), rows in groups(self.rows, "task")}
 
+    @property
+    def labels(self) -> dict[str, str]:
+        """Name of every column; a grid's says how many runs one use of it is."""
+        found = dict(NAMES)
+        for column in set(GRIDS) & set(self.figures.column) - {EQUAL_COST}:
+            bills = where(self.figures, column=column).groupby("task").num_grad_evals.max()
+            runs = round((bills / pd.Series(self.budgets)).median())
+            found[column] += f" ({runs} {'runs' if column == GRID_B else 'rates'})"
+        return found
+
+    @property
+    def judged(self) -> str:
+        """Which of the figures the suite is judged by: "error" or "figure"."""
+        return "error" if self.suite.judged == HELD_OUT else "figure"
+
     def steps_to_target(self) -> pd.DataFrame:
-        """Steps of every curve to ``target_factor`` times grid A's final figure; see ``statistics``."""
-        final = where(self.figures, column=GRID_A).set_index(["task", "seed"]).figure
-        return steps_to_target(self.curves, final * self.suite.target_factor)
+        """Steps and seconds of every curve to ``target_factor`` times the reference's final figure."""
+        final = where(self.figures, column=self.suite.reference).set_index(["task", "seed"])[self.judged]
+        curves = self.curves.assign(figure=self.curves[self.judged]) if len(self.curves) else self.curves
+        return steps_to_target(curves, final * self.suite.target_factor)
 
     @property
     def widened_tasks(self) -> list[str]:
@@ -90,12 +114,29 @@ def collect(suite: Suite, store: Store) -> Results:
     specs = planned(suite, store)
     rows = store.rows(map(run_id, specs))
     rows["figure"] = [gap(row["value"], row["minimum"]) for row in records(rows)]
+    rows["error"] = [held_out_error(row["test"], row["test_metric"]) for row in records(rows)]
     single = where(rows, method=suite.methods)
-    single = single.assign(column=single.method)
+    seconds = [spent(row) for row in records(single)]
+    single = single.assign(column=single.method, share=seconds / single.seconds, seconds=seconds)
     lanes = grid_lanes(rows, store)
     figures = concat([pd.DataFrame(single[FIGURES]), grid_figures(suite, lanes)])
     sgd = where(lanes, method=SGD, cheap=False) if len(lanes) else lanes
     return Results(suite, rows, figures, sgd, _curves(single, store), _sensitivity(suite, rows), len(specs))
+
+
+def held_out_error(test: float, metric: str) -> float:
+    """Share of held-out rows that are wrong, or their loss; infinite where a run failed, NaN where there are none."""
+    if not metric:
+        return math.nan
+    if not math.isfinite(test):
+        return math.inf
+    return max(1.0 - test if metric == "accuracy" else test, SMALLEST_ERROR)
+
+
+def spent(row: dict[str, Any]) -> float:
+    """Seconds of training in which the process had a processor; of old records, of the wall."""
+    seconds = row.get("cpu_seconds", math.nan)
+    return float(row["seconds"] if math.isnan(seconds) else seconds)
 
 
 def _sensitivity(suite: Suite, rows: pd.DataFrame) -> pd.DataFrame:
@@ -108,13 +149,14 @@ def _sensitivity(suite: Suite, rows: pd.DataFrame) -> pd.DataFrame:
 def grid_lanes(rows: pd.DataFrame, store: Store) -> pd.DataFrame:
     """Every lane of every grid, with its run's task, seed, method and figure of merit; ``cheap``: at equal cost."""
     tables = []
-    for row in records(where(rows, method=[*SGD, "adamw"])):
+    for row in records(where(rows, method=[*SGD, *chain.from_iterable(OTHER_GRIDS.values())])):
         lanes = store.lanes(row["run_id"])
         if len(lanes):
             count = len(lanes.drop_duplicates(["schedule", "momentum", "learning_rate"]))
             lanes["figure"] = [gap(float(value), row["minimum"]) for value in lanes.value]
+            lanes["error"] = [held_out_error(float(test), row["test_metric"]) for test in lanes.test]
             shared = {name: row[name] for name in ("task", "seed", "method", "test_metric")}
-            shared["seconds_each"] = row["seconds"] / count  # a batched grid has one figure for all
+            shared["seconds_each"] = spent(row) / count  # a batched grid has one figure for all
             tables.append(lanes.assign(**shared, cheap='"equal_cost": true' in row["kwargs"]))
     return concat(tables)
 
@@ -129,14 +171,15 @@ def grid_figures(suite: Suite, lanes: pd.DataFrame) -> pd.DataFrame:
         part = where(table, schedule=schedule, momentum=momentum, output="last")
         if len(part):
             found.append(_figure(GRID_A, task, seed, part))
-        found.append(_figure(GRID_B, task, seed, table))
-    for column, part in ((EQUAL_COST, where(lanes, cheap=True)), (ADAMW, where(lanes, method="adamw"))):
+        if len(part) < len(table):
+            found.append(_figure(GRID_B, task, seed, table))
+    others = {column: where(lanes, method=methods) for column, methods in OTHER_GRIDS.items()}
+    for column, part in ({EQUAL_COST: where(lanes, cheap=True)} | others).items():
         found += [_figure(column, task, seed, table) for (task, seed), table in groups(part, "task", "seed")]
     figures = pd.DataFrame(found)
-    bills = figures.groupby(
-        ["task", "column"]
-    ).num_grad_evals  # a staged grid is complete on the first seed only
-    return figures.assign(num_grad_evals=bills.transform("max"))
+    for bill in ("num_grad_evals", "seconds"):  # a staged grid is complete on the first seed only
+        figures[bill] = figures.groupby(["task", "column"])[bill].transform("max")
+    return figures
 
 
 def _figure(column: str, task: str, seed: int, lanes: pd.DataFrame) -> dict[str, Any]:
@@ -145,14 +188,14 @@ def _figure(column: str, task: str, seed: int, lanes: pd.DataFrame) -> dict[str,
     runs = lanes.drop_duplicates(["schedule", "momentum", "learning_rate"])
     gradients, seconds = int(runs.num_grad_evals.sum()), float(runs.seconds_each.sum())
     status = "done" if math.isfinite(best.figure) else "diverged"
-    values = (task, seed, column, best.figure, best.test, best.test_metric, gradients, seconds, status)
-    return dict(zip(FIGURES, values, strict=True))
+    figures = (best.figure, float(lanes.error.min()), best.test, best.test_metric)
+    return dict(zip(FIGURES, (task, seed, column, *figures, gradients, seconds, status), strict=True))
 
 
 def practitioner(suite: Suite, task: str) -> tuple[str, float]:
     """Schedule and momentum of grid A on a task."""
     for grid in suite.lane_grids:
-        if grid.method == "sgd" and task in (grid.tasks or suite.tasks):
+        if grid.method in SGD and task in (grid.tasks or suite.tasks):
             setting = suite_setting(task)
             return (grid.schedules or (setting.schedule,))[0], (grid.momenta or (setting.momentum,))[0]
     options = {**(suite.grid or {}), **suite.grid_overrides.get(task, {})}
@@ -160,11 +203,17 @@ def practitioner(suite: Suite, task: str) -> tuple[str, float]:
 
 
 def _curves(single: pd.DataFrame, store: Store) -> pd.DataFrame:
-    """The objective's curve of every single run."""
+    """The curves of every single run, one row per evaluation."""
     tables = []
     for row in records(single):
-        curve = where(store.curve(row["run_id"]), metric="objective")
-        figure = [gap(float(value), row["minimum"]) for value in curve.value]
+        both = store.curve(row["run_id"])
+        curve = where(both, metric="objective")
+        test = where(both, metric=f"test {row['test_metric']}").set_index("step").value.reindex(curve.step)
+        figures = {
+            "figure": [gap(float(value), row["minimum"]) for value in curve.value],
+            "error": [held_out_error(float(value), row["test_metric"]) for value in test],
+            "seconds": curve.train_seconds * row["share"],
+        }
         shared = {name: row[name] for name in ("task", "seed", "column", "budget")}
-        tables.append(curve.assign(**shared, figure=figure))
+        tables.append(curve.assign(**shared, **figures))
     return concat([table for table in tables if len(table)])
