@@ -144,20 +144,19 @@ def targets(results: Results) -> Table:
     for (column,), table in groups(reached, "column"):
         shares = [row["steps"] / results.budgets[row["task"]] for row in records(table)]
         hits = sum(share < math.inf for share in shares)
-        spent = table.groupby("task").seconds.median()
         rows.append(
             [
                 results.labels[column],
                 _or_never(statistics.median(shares)),
-                _or_never(float(spent.median())),
+                _or_never(statistics.median(_by_task(table, "seconds"))),
                 f"{hits}/{len(shares)}",
             ]
         )
     suite, name = results.suite, results.labels[results.suite.reference]
-    bill = where(results.figures, column=suite.reference).groupby("task").seconds.median().median()
+    bill = statistics.median(_by_task(where(results.figures, column=suite.reference), "seconds"))
     note = (
         f"Target: {suite.target_factor:g} times the final {suite.judged} of {name} on the same task and seed, which "
-        f"itself needs its whole bill: {number(float(bill))} s in the median. Share of one run's budget, probes "
+        f"itself needs its whole bill: {number(bill)} s in the median. Share of one run's budget, probes "
         "included; a miss counts as infinite."
     )
     header = ["method", "share of the budget (median)", "seconds (median)", "reached"]
@@ -211,8 +210,13 @@ def _interval(found: Comparison) -> str:
 
 
 def _one_use(own: pd.DataFrame, bill: str) -> float:
-    """Gradients or seconds of one use on every task, median over seeds."""
-    return float(own.groupby("task")[bill].median().sum())
+    """Gradients or seconds of one use on all tasks."""
+    return sum(_by_task(own, bill))
+
+
+def _by_task(own: pd.DataFrame, bill: str) -> list[float]:
+    """Gradients or seconds of one use, by task; median over seeds."""
+    return [statistics.median(table[bill]) for _, table in groups(own, "task")]
 
 
 def _runs(results: Results, column: str) -> list[float]:

@@ -16,7 +16,7 @@ SCRATCH: dict[str, DeepRow] = {
         transformers.vision_task,
         _SMALL | {"rows": 10_000},
         _LARGE | {"rows": 60_000},
-        250,
+        500,
         32,
         vision.MNIST_FILES,
     ),

@@ -17,7 +17,10 @@ from experiments.tasks.vision import mnist
 
 LENGTH = 48  # characters of a text
 PATCH, SIDE, CLASSES = 7, 28, 10
-DEVIATION = 0.02  # of the weights, as BERT, GPT-2 and timm draw them
+DEVIATION, FULL_WIDTH = (
+    0.02,
+    768,
+)  # of the weights of BERT, GPT-2 and ViT-Base; narrower ones are drawn larger
 
 
 class Transformer(nn.Module):
@@ -51,7 +54,8 @@ class Transformer(nn.Module):
         super().__init__()
         self.causal, self.pooled = causal, pooled
         self.embedding = embedding
-        self.position = nn.Parameter(DEVIATION * torch.randn(length, width))
+        deviation = DEVIATION * (FULL_WIDTH / width) ** 0.5
+        self.position = nn.Parameter(deviation * torch.randn(length, width))
         layer = nn.TransformerEncoderLayer(
             width, 4, 4 * width, dropout, F.gelu, batch_first=True, norm_first=norm_first
         )
@@ -59,7 +63,7 @@ class Transformer(nn.Module):
         self.head = nn.Linear(width, outputs)
         for name, weight in self.named_parameters():
             if weight.dim() > 1 and name != "position":
-                nn.init.trunc_normal_(weight, std=DEVIATION)
+                nn.init.trunc_normal_(weight, std=deviation)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits."""
