@@ -16,7 +16,8 @@ from experiments.common.suboptimality import geometric_mean
 from experiments.engine.suite import GRID_B
 from experiments.methods.registry import METHODS
 from experiments.report.demo_figure import PHASES, shade_phases
-from experiments.report.results import Results, practitioner
+from experiments.report.grids import practitioner
+from experiments.report.results import Results
 from experiments.report.statistics import profile, profile_score
 
 # Okabe and Ito's palette, safe for colour-blind readers; line styles tell what colours repeat.

@@ -3,26 +3,15 @@
 from __future__ import annotations
 
 import math
-import statistics
-from typing import NamedTuple
 
-import pandas as pd
-
-from experiments.common.frames import groups, records, where
+from experiments.common.frames import groups, where
 from experiments.common.suboptimality import geometric_mean
 from experiments.engine.run_suite import failures
 from experiments.engine.suite import GRIDS, load_suite
+from experiments.report.costs import one_use, runs_of_one_use
 from experiments.report.results import Results
 from experiments.report.statistics import Comparison, compare
-
-
-class Table(NamedTuple):
-    """A table with a title, a note below it, its header and its rows."""
-
-    title: str
-    note: str
-    header: list[str]
-    rows: list[list[str]]
+from experiments.report.table import Table, number
 
 
 def questions(results: Results) -> Table:
@@ -62,8 +51,8 @@ def headline(results: Results) -> Table:
                 *("" if ratio is None else _interval(ratio) for ratio in ratios),
                 f"{number(found.worst)} ({found.worst_task})",
                 f"{sum(ratio <= 1.0 for ratio in found.by_task.values())}/{len(found.by_task)}",
-                number(_one_use(own, "seconds")),
-                f"{geometric_mean(_runs(results, column)):.3g}",
+                number(one_use(own, "seconds")),
+                f"{geometric_mean(runs_of_one_use(results, column)):.3g}",
                 f"{(own.status != 'done').sum()}/{len(own)}",
                 "yes" if column in planned else "reference" if column in GRIDS else "no",
             ]
@@ -111,58 +100,6 @@ def test_metrics(results: Results) -> Table:
     return Table("On held-out rows", note, header, rows)
 
 
-def costs(results: Results) -> Table:
-    """What every column costs on all tasks once: gradients and seconds of one use, and of one run."""
-    rows = []
-    for column in results.columns:
-        own = where(results.figures, column=column)
-        gradients, seconds = (_one_use(own, bill) for bill in ("num_grad_evals", "seconds"))
-        each = seconds / geometric_mean(_runs(results, column))
-        per_gradient = 1e6 * seconds / max(gradients, 1)
-        rows.append(
-            [
-                results.labels[column],
-                f"{gradients:,.0f}",
-                f"{seconds:.1f}",
-                f"{each:.1f}",
-                f"{per_gradient:.0f}",
-            ]
-        )
-    note = (
-        "Of all tasks together, median over seeds; the seconds are those of training. Where the records have it they "
-        "are the processor's, which a busy machine makes longer too: only `run --jobs 1` on an idle one gives times "
-        "that may be compared. A batched grid's microseconds are per lane."
-    )
-    header = ["method", "gradients of one use", "seconds of one use", "seconds of one run", "µs per gradient"]
-    return Table("Cost", note, header, rows)
-
-
-def targets(results: Results) -> Table:
-    """How soon each method's curve reaches the target, and how often."""
-    reached = results.steps_to_target()
-    rows = []
-    for (column,), table in groups(reached, "column"):
-        shares = [row["steps"] / results.budgets[row["task"]] for row in records(table)]
-        hits = sum(share < math.inf for share in shares)
-        rows.append(
-            [
-                results.labels[column],
-                _or_never(statistics.median(shares)),
-                _or_never(statistics.median(_by_task(table, "seconds"))),
-                f"{hits}/{len(shares)}",
-            ]
-        )
-    suite, name = results.suite, results.labels[results.suite.reference]
-    bill = statistics.median(_by_task(where(results.figures, column=suite.reference), "seconds"))
-    note = (
-        f"Target: {suite.target_factor:g} times the final {suite.judged} of {name} on the same task and seed, which "
-        f"itself needs its whole bill: {number(bill)} s in the median. Share of one run's budget, probes "
-        "included; a miss counts as infinite."
-    )
-    header = ["method", "share of the budget (median)", "seconds (median)", "reached"]
-    return Table("Time to target", note, header, rows)
-
-
 def failed_runs(results: Results) -> Table:
     """Every run that raised, diverged or ran out of time; diverged learning rates of grids are only counted."""
     names = ("task", "method", "seed", "status", "error_text")
@@ -194,32 +131,5 @@ def departures(results: Results) -> list[str]:
     return notes
 
 
-def number(value: float) -> str:
-    """Three significant digits."""
-    if math.isnan(value):
-        return ""
-    return "∞" if math.isinf(value) else f"{value:.3g}"
-
-
-def _or_never(value: float) -> str:
-    return "never" if math.isinf(value) else number(value)
-
-
 def _interval(found: Comparison) -> str:
     return f"{number(found.interval.mean)} [{number(found.interval.low)}, {number(found.interval.high)}]"
-
-
-def _one_use(own: pd.DataFrame, bill: str) -> float:
-    """Gradients or seconds of one use on all tasks."""
-    return sum(_by_task(own, bill))
-
-
-def _by_task(own: pd.DataFrame, bill: str) -> list[float]:
-    """Gradients or seconds of one use, by task; median over seeds."""
-    return [statistics.median(table[bill]) for _, table in groups(own, "task")]
-
-
-def _runs(results: Results, column: str) -> list[float]:
-    """Runs that one use of a column is, by task."""
-    own = where(results.figures, column=column)
-    return [table.num_grad_evals.max() / results.budgets[task] for (task,), table in groups(own, "task")]

@@ -15,7 +15,7 @@ from experiments.common.atomic_files import write_text
 from experiments.common.frames import concat, groups, records, where
 from experiments.common.suboptimality import gap
 from experiments.engine.suite import ADAMW, GRID_A, load_suite
-from experiments.report.results import held_out_error
+from experiments.report.grids import held_out_error
 from experiments.studies.hindsight import published
 from experiments.studies.study import RESULTS, ROOT, Study
 
