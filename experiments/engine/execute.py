@@ -7,7 +7,7 @@ import math
 import platform
 from dataclasses import dataclass, field
 from importlib.metadata import version
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Any
 
 import pandas as pd
@@ -62,7 +62,7 @@ def execute(spec: RunSpec, data_dir: str | None = None, expected_id: str | None 
         expected_id: The id that the planner gave the run; a worker that would give another one does not run.
     """
     started, identifier = perf_counter(), run_id(spec)
-    method, metric, minimum = get_method(spec.method), "", math.nan
+    method, metric, minimum, share = get_method(spec.method), "", math.nan, math.nan
     try:
         if expected_id not in (None, identifier):
             raise ChangedCodeError(
@@ -71,7 +71,9 @@ def execute(spec: RunSpec, data_dir: str | None = None, expected_id: str | None 
         task = make_task(spec.task, data_dir, spec.scale)
         metric, minimum = task.test_metric, task.minimum
         setting = suite_setting(spec.task, spec.budget, spec.time_limit)
+        wall, processor = perf_counter(), process_time()
         run, error = method(task, spec.seed, setting, num_records=spec.num_records, **spec.kwargs), ""
+        share = (process_time() - processor) / (perf_counter() - wall)
     except Exception as exception:
         run = Run(math.inf, math.nan, 0, 0.0, status="error")
         error = f"{type(exception).__name__}: {exception}"
@@ -93,6 +95,7 @@ def execute(spec: RunSpec, data_dir: str | None = None, expected_id: str | None 
         "test": run.test,
         "num_grad_evals": run.num_grad_evals,
         "seconds": run.seconds,
+        "cpu_seconds": run.seconds * share,  # of which the process had a processor
         "wall_seconds": perf_counter() - started,
         "message": run.message,
         "code_hash": code_hash((*method.modules, *task_modules(spec.task)))[:20],

@@ -98,8 +98,8 @@ def _lane_runs(suite: Suite, grid: LaneGrid, task: str, lanes_of: Lanes) -> list
     momenta = grid.momenta or (setting.momentum,)
     combinations = [{"schedule": s, "momentum": m} for s in schedules for m in momenta]
     first, *others = suite.seeds
-    count = round(math.log2(grid.highest / grid.lowest)) + 1
-    rates = [grid.lowest * 2.0**j for j in range(count)]
+    count = round(math.log(grid.highest / grid.lowest, grid.factor)) + 1
+    rates = [grid.lowest * grid.factor**j for j in range(count)]
 
     def lanes(values: list[float]) -> list[RunSpec]:
         coarse = replace(suite, num_records=min(suite.num_records, LANE_RECORDS))

@@ -13,7 +13,14 @@ from experiments.methods.sgd_grid import LEARNING_RATES
 from experiments.tasks.registry import NAMES
 
 FOLDER = Path(__file__).resolve().parents[1] / "suites"
-GRID_A, GRID_B, EQUAL_COST, ADAMW = GRIDS = ("grid A", "grid B", "grid A, equal total cost", "AdamW grid")
+GRID_A, GRID_B, EQUAL_COST, ADAMW, MUON = GRIDS = (
+    "grid A",
+    "grid B",
+    "grid A, equal total cost",
+    "AdamW grid",
+    "Muon grid",
+)
+TRAINING, HELD_OUT = JUDGED = ("training loss", "held-out error")
 
 
 @dataclass(frozen=True)
@@ -33,10 +40,11 @@ class LaneGrid:
     """A grid of single runs, one per learning rate, for tasks that train one run at a time.
 
     Attributes:
-        method: "sgd", "adamw" or "optax-sgd".
+        method: One of role "grid".
         tasks: Where it runs; empty: on every task of the suite.
         lowest: Smallest learning rate.
-        highest: Largest learning rate, a power of 2 times the smallest.
+        highest: Largest learning rate, a power of ``factor`` times the smallest.
+        factor: Between two learning rates.
         schedules: The first is the practitioner's (grid A); empty: the task's own.
         momenta: The first is the practitioner's; empty: the task's own.
         staged: Run all on the first seed, and the best three (of grid A, and of all) on the others.
@@ -46,6 +54,7 @@ class LaneGrid:
     tasks: tuple[str, ...] = ()
     lowest: float = LEARNING_RATES[0]
     highest: float = LEARNING_RATES[-1]
+    factor: float = 2.0
     schedules: tuple[str, ...] = ()
     momenta: tuple[float, ...] = ()
     staged: bool = True
@@ -78,7 +87,9 @@ class Suite:
         budgets: Exceptions, by task.
         num_records: Evaluations of a curve.
         time_limit: Seconds of training after which a run is given up.
-        target_factor: A run has reached its target at this multiple of grid A's final figure.
+        target_factor: A run has reached its target at this multiple of the reference's final figure.
+        judged: One of ``JUDGED``: what the planned comparisons and the target are about.
+        reference: One of ``GRIDS``: what every column is divided by.
         scale: "small", or "large" for a GPU.
         grid: Arguments of the method sgd-grid; None: it does not run.
         grid_overrides: Exceptions, by task.
@@ -101,6 +112,8 @@ class Suite:
     num_records: int = 20
     time_limit: float = 3600.0
     target_factor: float = 2.0
+    judged: str = TRAINING
+    reference: str = GRID_A
     scale: str = "small"
     grid: dict[str, Any] | None = None
     grid_overrides: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -164,6 +177,8 @@ def parse_suite(name: str, text: str) -> Suite:
     check_names(suite.tasks, NAMES, "task")
     check_names(suite.method_names, tuple(METHODS), "method")
     sides = [side for item in suite.comparisons for side in (item.method, item.against)]
+    check_names([suite.judged], JUDGED, "figure to judge by")
+    check_names([suite.reference], GRIDS, "reference")
     check_names(sides, (*GRIDS, *suite.methods), f"side of a comparison of suite {name}")
     return suite
 

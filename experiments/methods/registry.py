@@ -83,6 +83,10 @@ def _peer(label: str, function: str, package: str, module: str = "peers") -> Met
     return Method(label, "peer", module, function, {}, (*TORCH, package))
 
 
+def _rate(label: str, role: str, function: str, **options: Any) -> Method:
+    return Method(label, role, "rate", function, options)
+
+
 def _optax(label: str, function: str, **options: Any) -> Method:
     return Method(label, "peer", "optax_run", function, options, JAX, "jax")
 
@@ -97,11 +101,20 @@ METHODS: dict[str, Method] = {
     "sgd-grid": Method("SGD grid", "grid", "grid_run", "run_grid", {}, TORCH, "lanes"),
     "sgd": Method("SGD, one learning rate", "grid", "lane", "run_sgd_lane"),
     "adamw": Method("AdamW, one learning rate", "grid", "lane", "run_adamw_lane"),
+    "sgd-cosine": _rate("SGD, cosine, one learning rate", "grid", "run_sgd"),
+    "adamw-warm-up": _rate("AdamW, warm-up, one learning rate", "grid", "run_adamw"),
+    "muon": _rate("Muon with AdamW, one learning rate", "grid", "run_muon"),
+    "adamw-1e-3": _rate("AdamW at 1e-3", "peer", "run_adamw", learning_rate=1e-3),
+    "adamw-3e-4": _rate("AdamW at 3e-4", "peer", "run_adamw", learning_rate=3e-4),
+    "nadamw": _rate("NAdamW, calibrated on AlgoPerf", "peer", "run_calibrated_nadamw"),
     "dog": _peer("DoG", "run_dog", "dog-optimizer", "dog"),
     "ldog": _peer("LDoG", "run_ldog", "dog-optimizer", "dog"),
     "dadapt-sgd": _peer("D-Adaptation SGD", "run_dadapt_sgd", "dadaptation"),
     "dadapt-adam": _peer("D-Adaptation Adam", "run_dadapt_adam", "dadaptation"),
     "prodigy": _peer("Prodigy", "run_prodigy", "prodigyopt"),
+    "prodigy-plus": _peer(
+        "Prodigy + Schedule-Free", "run_prodigy_plus", "prodigy-plus-schedule-free", "prodigy_plus"
+    ),
     "schedule-free-sgd": _peer("Schedule-Free SGD", "run_schedule_free_sgd", "schedulefree"),
     "schedule-free-adamw": _peer("Schedule-Free AdamW", "run_schedule_free_adamw", "schedulefree"),
     "optax-sgd": Method(

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from experiments.common.atomic_files import write_atomically, write_text
 from experiments.engine.store import ARCHIVE, Store
 from experiments.engine.suite import Suite
-from experiments.report import pictures, tables
+from experiments.report import costs, pictures, tables
 from experiments.report.results import Results, collect
 
 PICTURES: dict[str, tuple[str, Callable[[Results], Figure]]] = {
@@ -38,8 +38,8 @@ TABLES = (
     tables.headline,
     tables.by_task,
     tables.test_metrics,
-    tables.targets,
-    tables.costs,
+    costs.targets,
+    costs.costs,
     tables.failed_runs,
 )
 DPI = 110

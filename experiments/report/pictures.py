@@ -13,10 +13,11 @@ from matplotlib.patches import Patch
 
 from experiments.common.frames import groups, where
 from experiments.common.suboptimality import geometric_mean
-from experiments.engine.suite import GRID_A, GRID_B
+from experiments.engine.suite import GRID_B
 from experiments.methods.registry import METHODS
 from experiments.report.demo_figure import PHASES, shade_phases
-from experiments.report.results import LABELS, Results, practitioner
+from experiments.report.grids import practitioner
+from experiments.report.results import Results
 from experiments.report.statistics import profile, profile_score
 
 # Okabe and Ito's palette, safe for colour-blind readers; line styles tell what colours repeat.
@@ -43,22 +44,28 @@ def draw_profiles(results: Results) -> Figure:
     figure = Figure(figsize=(10, 5.4), layout="constrained")
     left, right = figure.subplots(1, 2)
     columns = [column for column in results.columns if column != GRID_B]
-    final = {c: {t: geometric_mean(p.figure) for (t,), p in groups(where(results.figures, column=c), "task")}
+    judged = results.figures.dropna(subset=results.judged)
+    final = {c: {t: geometric_mean(p[results.judged]) for (t,), p in groups(where(judged, column=c), "task")}
              for c in columns}  # fmt: skip
     reached = results.steps_to_target()
     steps = {
         c: {t: p.steps.median() for (t,), p in groups(where(reached, column=c), "task")} for c in columns
     }
     look = styles(results.columns)
-    _draw_profile(left, final, look)
-    left.set_xlabel("τ: final figure within τ of the task's best")
-    _draw_profile(right, {column: tasks for column, tasks in steps.items() if tasks}, look)
+    _draw_profile(left, final, look, results.labels)
+    left.set_xlabel(f"τ: final {results.suite.judged} within τ of the task's best")
+    _draw_profile(right, {column: tasks for column, tasks in steps.items() if tasks}, look, results.labels)
     right.set_xlabel("τ: gradients to the target within τ of the fastest")
     _legend(figure, [left, right])
     return figure
 
 
-def _draw_profile(axes: Axes, costs: dict[str, dict[str, float]], look: dict[str, tuple[str, str]]) -> None:
+def _draw_profile(
+    axes: Axes,
+    costs: dict[str, dict[str, float]],
+    look: dict[str, tuple[str, str]],
+    labels: dict[str, str],
+) -> None:
     """Draw the profile of costs by column and task; a task that a column lacks counts as missed."""
     axes.set_xscale("log", base=2)
     axes.set_xticks([1, 2, 4], ["1", "2", "4"])
@@ -71,12 +78,10 @@ def _draw_profile(axes: Axes, costs: dict[str, dict[str, float]], look: dict[str
     scores = profile_score(curves)
     for column in curves:
         color, style = look[str(column)]
-        label, width = LABELS[str(column)], _width(str(column))
+        label, width = labels[str(column)], _width(str(column))
         axes.step(curves.index, curves[column], style, where="post", color=color, label=label, lw=width)
     best = str(scores.idxmax())
-    axes.set_title(
-        f"{len(table)} tasks; largest area: {LABELS[best].split(':')[0]} ({scores.max():.2f})", fontsize=9
-    )
+    axes.set_title(f"{len(table)} tasks; largest area: {labels[best]} ({scores.max():.2f})", fontsize=9)
 
 
 def draw_sensitivity(results: Results) -> Figure:
@@ -101,7 +106,8 @@ def draw_sensitivity(results: Results) -> Figure:
         for column, color in (("pfopt", PALETTE[0]), ("dog", PALETTE[1])):
             single = where(results.figures, task=task, column=column)
             if len(single) and not (column == "pfopt" and len(ours)):
-                axes.axhline(geometric_mean(single.figure), color=color, linestyle="--", label=LABELS[column])
+                level = geometric_mean(single.figure)
+                axes.axhline(level, color=color, linestyle="--", label=results.labels[column])
         _scale(axes, [*(last.figure if len(last) else []), *ours.figure])
         axes.set_title(task, fontsize=10)
         axes.set_xscale("log")
@@ -111,11 +117,11 @@ def draw_sensitivity(results: Results) -> Figure:
 
 
 def draw_curves(results: Results) -> Figure:
-    """The first seed's curves by task, our phases shaded; grid A's final figure as a dotted line."""
+    """The first seed's curves by task, our phases shaded; the reference's final figure as a dotted line."""
     seed = results.suite.seeds[0]
     curves = where(results.curves, seed=seed) if len(results.curves) else results.curves
     by_task = {task: own for (task,), own in groups(curves, "task")}
-    look = styles(results.columns)
+    look, labels, reference = styles(results.columns), results.labels, results.suite.reference
     figure, panels = _panels(len(by_task))
     phases: set[str] = set()
     for axes, (task, own) in zip(panels, by_task.items(), strict=False):
@@ -123,20 +129,20 @@ def draw_curves(results: Results) -> Figure:
             color, style = look[column]
             axes.plot(
                 curve.num_grad_evals,
-                curve.figure,
+                curve[results.judged],
                 style,
                 color=color,
                 lw=_width(column),
-                label=LABELS[column],
+                label=labels[column],
             )
         ours = where(own, column="pfopt")
         if len(ours):
             shade_phases(axes, ours)
             phases |= set(ours.phase)
-        best = list(where(results.figures, task=task, seed=seed, column=GRID_A).figure)
+        best = list(where(results.figures, task=task, seed=seed, column=reference)[results.judged])
         if best:
-            axes.axhline(best[0], color="0.2", linestyle=(0, (1, 1)), label="SGD grid A, final")
-        _scale(axes, [*own.figure, *best])
+            axes.axhline(best[0], color="0.2", linestyle=(0, (1, 1)), label=f"{labels[reference]}, final")
+        _scale(axes, [*own[results.judged], *best])
         axes.set_title(task, fontsize=10)
         axes.set_xlabel("gradient evaluations of one run", fontsize=8)
         axes.margins(x=0)

@@ -42,13 +42,13 @@ class Comparison(NamedTuple):
     by_task: dict[str, float]
 
 
-def compare(figures: pd.DataFrame, column: str, against: str) -> Comparison | None:
-    """Paired ratios figure(column) / figure(against); None where no pair of runs exists."""
-    ours, theirs = (where(figures, column=name)[["task", "seed", "figure"]] for name in (column, against))
+def compare(figures: pd.DataFrame, column: str, against: str, by: str = "figure") -> Comparison | None:
+    """Paired ratios figure(column) / figure(against), of the figures in column ``by``; None where there is no pair."""
+    ours, theirs = (where(figures, column=name)[["task", "seed", by]].dropna() for name in (column, against))
     pairs = ours.merge(theirs, on=["task", "seed"], suffixes=("", "_against"))
     if pairs.empty:
         return None
-    pairs["log"] = [_log_ratio(pair["figure"], pair["figure_against"]) for pair in records(pairs)]
+    pairs["log"] = [_log_ratio(pair[by], pair[f"{by}_against"]) for pair in records(pairs)]
     logs = {task: table.log.to_numpy() for (task,), table in groups(pairs, "task")}
     by_task = {task: math.exp(values.mean()) for task, values in logs.items()}
     worst = max(by_task, key=lambda task: by_task[task])
@@ -108,18 +108,19 @@ def profile_score(curves: pd.DataFrame) -> pd.Series:
 
 
 def steps_to_target(curves: pd.DataFrame, targets: pd.Series) -> pd.DataFrame:
-    """Gradient evaluations until the figure is at most the target of its task and seed, infinite if never.
+    """Gradient evaluations and seconds until the figure is at most the target of its task and seed, infinite if never.
 
     Args:
-        curves: task, seed, column, num_grad_evals, figure.
+        curves: task, seed, column, num_grad_evals, seconds, figure.
         targets: Indexed by task and seed.
 
     Returns:
-        task, seed, column, steps.
+        task, seed, column, steps, seconds.
     """
     rows = []
     for (task, seed, column), curve in groups(curves, "task", "seed", "column"):
         if (task, seed) in targets.index:
-            reached = curve.num_grad_evals[curve.figure <= targets.loc[(task, seed)]]
-            rows.append((task, seed, column, float(reached.min()) if len(reached) else math.inf))
-    return pd.DataFrame(rows, columns=["task", "seed", "column", "steps"])
+            reached = curve[curve.figure <= targets.loc[(task, seed)]]
+            costs = (reached.num_grad_evals.min(), reached.seconds.min()) if len(reached) else (math.inf,) * 2
+            rows.append((task, seed, column, *map(float, costs)))
+    return pd.DataFrame(rows, columns=["task", "seed", "column", "steps", "seconds"])

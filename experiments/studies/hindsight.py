@@ -22,7 +22,7 @@ from experiments.common.options import one_of
 from experiments.common.suboptimality import gap
 from experiments.engine.store import ARCHIVE, Store
 from experiments.engine.suite import GRID_A, GRID_B, Suite, load_suite
-from experiments.report.results import SGD, grid_figures, grid_lanes, practitioner
+from experiments.report.grids import SGD, grid_figures, grid_lanes, practitioner
 from experiments.report.statistics import compare
 from experiments.studies.study import RESULTS, Study
 

@@ -88,6 +88,8 @@ def _missing(file: str, data_dir: DataDir) -> MissingDataError | None:
 
 def _download(file: str, missing: MissingDataError, console: Console) -> None:
     entry = next(entry for entry in json.loads(SOURCES.read_text())["files"] if entry["file"] == file)
+    if "download" not in entry:  # no address has it in this form
+        raise missing
     address = entry["download"]
     console.print(f"{file}: downloading {address}", highlight=False, soft_wrap=True)
     with tempfile.TemporaryDirectory() as folder:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -14,39 +11,14 @@ from experiments.common.names import check_names
 from experiments.tasks import forecasting, language, tabular, vision
 from experiments.tasks.convex import CONVEX, DEMO, FILES, SPARSE
 from experiments.tasks.data import DataDir, has_shared_data
+from experiments.tasks.deep_row import DeepRow
 from experiments.tasks.language import Shape
-from experiments.tasks.networks import DeepTask
+from experiments.tasks.practice import FINETUNE, SCRATCH
 from experiments.tasks.task import Setting, Task
 
 NETWORK = "digits-network"
 SCALES = ("small", "large")
 JAX = (NETWORK, "digits-cnn")  # networks that are written for jax as well
-
-
-@dataclass(frozen=True)
-class DeepRow:
-    """A network in two sizes.
-
-    Attributes:
-        factory: Called with name, data folder, device and a size.
-        small: The size for two cores.
-        large: The size for a GPU.
-        budget: Gradients of a run in the suite ``deep``.
-        batch_size: Rows of a mini-batch.
-        files: What it reads of the data folder.
-    """
-
-    factory: Callable[..., DeepTask]
-    small: dict[str, Any]
-    large: dict[str, Any]
-    budget: int
-    batch_size: int
-    files: tuple[str, ...] = ()
-
-    @property
-    def setting(self) -> Setting:
-        """Momentum and cosine decay, as networks are usually trained."""
-        return Setting(self.budget, self.batch_size, momentum=0.9, schedule="cosine")
 
 
 _CONV, _NORM = {"conv": True, "norm": False}, {"conv": True, "norm": True}
@@ -80,6 +52,8 @@ DEEP: dict[str, DeepRow] = {
         forecasting.task, {"hidden": 128}, {"hidden": 1024}, 1500, 32, forecasting.FILES
     ),
     "magic04-mlp": DeepRow(tabular.task, {"width": 64}, {"width": 512}, 2000, 64, tabular.FILES),
+    **SCRATCH,
+    **FINETUNE,
 }
 NAMES = (*CONVEX, *DEEP)
 DEMO_NAMES = (*DEMO, NETWORK)

@@ -116,7 +116,7 @@ SUITE = replace(
 
 def comparable(rows: pd.DataFrame) -> pd.DataFrame:
     """The columns of ``runs.csv`` that do not depend on when and how fast a run was computed."""
-    timed = ["seconds", "wall_seconds"]
+    timed = ["seconds", "cpu_seconds", "wall_seconds"]
     return rows.drop(columns=timed).sort_values("run_id", ignore_index=True).replace({np.nan: None})
 
 

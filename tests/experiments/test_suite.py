@@ -23,13 +23,13 @@ from experiments.methods.registry import METHODS, Method
 from experiments.tasks.functions import LOGITS
 from experiments.tasks.registry import JAX
 from tests.experiments.commands import run
-from tests.experiments.suites import tiny_suite
+from tests.experiments.suites import TINY, tiny_suite
 
 
 @pytest.mark.parametrize("name", suite_names())
 def test_every_suite_file_is_a_plan(name: str) -> None:
     suite = load_suite(name)
-    assert len(suite.seeds) >= 5
+    assert len(suite.seeds) >= 2
     assert suite.metric
     assert suite.stopping
     assert suite.comparisons
@@ -42,6 +42,26 @@ def test_a_comparison_names_columns_of_its_suite() -> None:
     text += 'seeds = [0]\n[[comparisons]]\nmethod = "pfopt"\nagainst = "grid C"\nquestion = "?"\n'
     with pytest.raises(ValueError, match=r"side of a comparison of suite x grid C; nearest: grid "):
         parse_suite("x", text)
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        ('judged = "loss"', "unknown figure to judge by loss; "),
+        ('reference = "grid C"', "unknown reference grid C; nearest: grid "),
+    ],
+)
+def test_a_suite_is_judged_by_what_there_is(line: str, sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        parse_suite("x", f"{line}\n{TINY}")
+
+
+def test_a_grid_has_a_factor_of_its_own() -> None:
+    grid = LaneGrid("adamw-warm-up", lowest=1e-4, highest=1e-2, factor=10**0.5, staged=False)
+    suite = tiny_suite(tasks='["digits-network"]', methods="[]", comparisons="[]")
+    suite = replace(suite, lane_grids=(grid,), grid=None, sensitivity=None)
+    rates = [spec.kwargs["learning_rate"] for spec in plan(suite, lambda spec: None)]
+    assert rates == pytest.approx([1e-4, 10**-3.5, 1e-3, 10**-2.5, 1e-2])
 
 
 def test_jax_tasks_are_listed_once() -> None:

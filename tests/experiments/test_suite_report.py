@@ -74,10 +74,14 @@ def test_profile_worked_example() -> None:
 
 
 def test_steps_to_target() -> None:
-    curve = pd.DataFrame({"num_grad_evals": [10, 20, 30], "figure": [3.0, 1.0, 2.0]})
+    curve = pd.DataFrame(
+        {"num_grad_evals": [10, 20, 30], "seconds": [1.0, 2.5, 3.0], "figure": [3.0, 1.0, 2.0]}
+    )
     curves = pd.concat([curve.assign(task="a", seed=s, column="x") for s in (0, 1, 2)], ignore_index=True)
     targets = pd.Series([1.0, 0.5], index=pd.MultiIndex.from_tuples([("a", 0), ("a", 1)]))
-    assert list(statistics.steps_to_target(curves, targets).steps) == [20.0, math.inf]
+    found = statistics.steps_to_target(curves, targets)
+    assert list(found.steps) == [20.0, math.inf]
+    assert list(found.seconds) == [2.5, math.inf]
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +101,9 @@ def test_figures_of_the_tiny_suite(store: Store) -> None:
     assert bills[GRID_A] >= 11 * 200
     assert bills[GRID_B] >= 2 * bills[GRID_A]
     assert bills["grid A, equal total cost"] <= 200 + 2 * 4 * 18  # widened
+    assert results.labels[GRID_A] in [f"tuned SGD ({count} rates)" for count in range(11, 19)]
+    assert results.figures.error[results.figures.test_metric == ""].isna().all()
+    assert (results.figures.seconds > 0).all()
     assert len(results.sensitivity) == 4
     assert set(results.curves.phase) >= {"main", "train", "done"}  # ours, and what peers call it
 
@@ -104,7 +111,14 @@ def test_figures_of_the_tiny_suite(store: Store) -> None:
 def test_the_report_says_what_was_planned_and_needs_nothing_else(store: Store, tmp_path: Path) -> None:
     write_report(tiny_suite(), store)
     page, text = (store.folder / "report.html").read_text(), (store.folder / "report.md").read_text()
-    for part in ("Is it as good?", "ParameterFreeSGD", "Failed runs", "Only the tasks diabetes-ridge"):
+    for part in (
+        "Is it as good?",
+        collect(tiny_suite(), store).labels[GRID_A],
+        "best of everything, in hindsight",
+        "ParameterFreeSGD",
+        "Failed runs",
+        "Only the tasks diabetes-ridge",
+    ):
         assert part in page
         assert part in text
     assert page.count("data:image/png;base64,") == 3
