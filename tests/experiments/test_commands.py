@@ -156,8 +156,8 @@ def test_studies_and_their_options_are_listed(capsys: pytest.CaptureFixture[str]
     printed = capsys.readouterr().out
     assert "horizon: What does not knowing the horizon cost? experiments/results/horizon.csv" in printed
     assert "--seeds SEED" in printed
-    assert run("study", "horizn") == 2
-    assert "unknown study horizn; nearest: horizon; " in capsys.readouterr().err
+    assert run("study", "regimess") == 2
+    assert "unknown study regimess; nearest: regimes; " in capsys.readouterr().err
 
 
 def test_summary_worked_example() -> None:
