@@ -44,17 +44,20 @@ def jobs(names: Sequence[str], seeds: Sequence[int], *, ours_only: bool = False)
 
 
 def run(job: Job) -> dict[str, object]:
-    """Training and held-out loss, before and after, and how much louder a batch's loss was than the first ones."""
+    """Training and held-out loss, before and after, and how much louder a batch's loss was than the first ones.
+
+    With them, what ours tells at the end; None of a grid's run.
+    """
     problem = make_problem(job.problem, job.seed)
     initial, _ = problem.losses()
     if job.learning_rate is None:
-        losses = _train_without_rate(problem, job)
+        losses, message = _train_without_rate(problem, job)
     else:
-        losses = _train_with_rate(problem, job, job.learning_rate)
+        losses, message = _train_with_rate(problem, job, job.learning_rate), None
     problem.recalibrate()
     training, held_out = problem.losses()
     found = {"initial": initial, "training": training, "held_out": held_out}
-    return {**job._asdict(), **found, "loudest": loudest(losses)}
+    return {**job._asdict(), **found, "loudest": loudest(losses), "message": message}
 
 
 def loudest(losses: Sequence[float]) -> float:
@@ -64,7 +67,7 @@ def loudest(losses: Sequence[float]) -> float:
     return max(losses) / max(map(abs, losses[:FIRST]))
 
 
-def _train_without_rate(problem: Problem, job: Job) -> list[float]:
+def _train_without_rate(problem: Problem, job: Job) -> tuple[list[float], str]:
     parameters, buffers = problem.parameters(), problem.model.buffers()
     if job.method == "pfopt":
         optimizer = ParameterFreeSGD(parameters, job.steps, buffers=buffers)
@@ -72,7 +75,7 @@ def _train_without_rate(problem: Problem, job: Job) -> list[float]:
         optimizer = ParameterFree(AdamW(parameters), job.steps, buffers=buffers)
     losses = _train(problem, optimizer, job.steps, optimizer.step)
     optimizer.eval()
-    return losses
+    return losses, optimizer.status().message
 
 
 def _train_with_rate(problem: Problem, job: Job, rate: float) -> list[float]:
