@@ -14,7 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from experiments.held_out_problems.data import digits, parted
-from experiments.held_out_problems.problem import Problem, Rows, generator, pick, streamed, supervised
+from experiments.held_out_problems.networks import pretrain
+from experiments.held_out_problems.problem import Problem, generator, pick, streamed, supervised
+from experiments.held_out_problems.sequences import windows
 from experiments.held_out_problems.transformers import PostNorm, Transformer
 from experiments.tasks.data import verified
 from experiments.tasks.networks import Split, token_loss
@@ -69,14 +71,14 @@ def bert_finetuned(seed: int) -> Problem:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(2000 + seed)
         fill = nn.Linear(64, 128)
-        optimizer = torch.optim.AdamW([*model.parameters(), *fill.parameters()], 1e-3)
-        for _ in range(_PRETRAINING_STEPS):
+
+        def of_gaps() -> Tensor:
             tokens = pick(split.inputs, 64)
             gaps = torch.rand(tokens.shape) < 0.15
             hidden = model.layers(model.norm(model.embedding(tokens.masked_fill(gaps, 127)) + model.position))
-            optimizer.zero_grad()
-            F.cross_entropy(fill(hidden)[gaps], tokens[gaps]).backward()
-            optimizer.step()
+            return F.cross_entropy(fill(hidden)[gaps], tokens[gaps])
+
+        pretrain([*model.parameters(), *fill.parameters()], of_gaps, _PRETRAINING_STEPS)
     model.zero_grad()
     return supervised(seed, model, split, F.cross_entropy, 16)
 
@@ -165,23 +167,18 @@ def clipped_decoder(seed: int) -> Problem:
     names = gzip.decompress(verified("text/names.txt.gz", None).read_bytes())
     model = Transformer(nn.Embedding(128, 64), _LENGTH, 128, width=64, causal=True)
 
-    def windows(part: Tensor, count: int, random: torch.Generator | None = None) -> Rows:
-        begin = torch.randint(len(part) - _LENGTH, (count,), generator=random)
-        tokens = part[begin[:, None] + torch.arange(_LENGTH + 1)]
-        return tokens[:, :-1], tokens[:, 1:]
-
     plays, known = (torch.frombuffer(bytearray(raw), dtype=torch.uint8).long() % 128 for raw in (text, names))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3000 + seed)
-        optimizer = torch.optim.AdamW(model.parameters(), 1e-3)
-        for _ in range(_PRETRAINING_STEPS):
-            inputs, targets = windows(known, 16)
-            optimizer.zero_grad()
-            token_loss(model(inputs), targets).backward()
-            optimizer.step()
+
+        def of_names() -> Tensor:
+            inputs, targets = windows(known, _LENGTH, 16)
+            return token_loss(model(inputs), targets)
+
+        pretrain(model.parameters(), of_names, _PRETRAINING_STEPS)
     model.zero_grad()
     cut = len(plays) * 9 // 10
     train, test = plays[:cut], plays[cut:]
-    fixed = Split(*windows(train, 200, generator(33)), *windows(test, 200, generator(34)))
-    problem = streamed(seed, model, fixed, token_loss, lambda count: windows(train, count), 8)
+    fixed = Split(*windows(train, _LENGTH, 200, generator(33)), *windows(test, _LENGTH, 200, generator(34)))
+    problem = streamed(seed, model, fixed, token_loss, lambda count: windows(train, _LENGTH, count), 8)
     return replace(problem, largest_norm=1.0)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from itertools import pairwise
 
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.optim import AdamW
 
 
 def perceptron(*widths: int, activation: type[nn.Module] = nn.ReLU) -> nn.Sequential:
@@ -14,6 +16,15 @@ def perceptron(*widths: int, activation: type[nn.Module] = nn.ReLU) -> nn.Sequen
     for inputs, outputs in pairwise(widths):
         layers += [nn.Linear(inputs, outputs), activation()]
     return nn.Sequential(*layers[:-1])
+
+
+def pretrain(parameters: Iterable[nn.Parameter], loss: Callable[[], Tensor], steps: int) -> None:
+    """Minimise a loss whose batches are drawn from torch's global generator, by AdamW at a constant rate of 0.001."""
+    optimizer = AdamW(parameters, 1e-3)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        loss().backward()
+        optimizer.step()
 
 
 class Block(nn.Module):

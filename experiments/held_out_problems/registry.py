@@ -1,4 +1,4 @@
-"""Every problem by name, one row each: 54 in two parts, and the cases.
+"""Every problem by name, one row each: 54 in two parts, ten further ones, and the cases.
 
 Of the first part, item 27 of experiments/NOTES.md has seen how it went.
 """
@@ -11,14 +11,19 @@ import torch
 
 from experiments.common.names import check_names
 from experiments.held_out_problems import (
+    adapted,
     cases,
     classifiers,
+    columns,
     densities,
     functions,
+    pictures,
     rankings,
     regressions,
+    sequence_layers,
     sequences,
     signals,
+    simulations,
     tabular,
     vision,
 )
@@ -93,8 +98,22 @@ CASES: dict[str, Entry] = {  # runs that were lost before item 31
     "rare_words_noise": (3000, cases.rare_words_noise),
     "clipped_decoder": (500, cases.clipped_decoder),
 }
-SETS = {"problems": FIRST | SECOND, "cases": CASES}  # of study ``unseen``
-PROBLEMS = SETS["problems"] | SETS["cases"]
+FURTHER: dict[
+    str, Entry
+] = {  # written when the rules of item 33 stood, and run for the first time as they are
+    "finetuned_cnn": (600, adapted.finetuned_cnn),
+    "lora_decoder": (500, adapted.lora_decoder),
+    "distillation": (1500, adapted.distillation),
+    "picture_diffusion": (600, pictures.picture_diffusion),
+    "molecules": (800, simulations.molecules),
+    "actor_critic": (600, simulations.actor_critic),
+    "recommender": (1000, columns.recommender),
+    "state_space": (600, sequence_layers.state_space),
+    "switch_decoder": (600, sequence_layers.switch_decoder),
+    "dilated": (600, sequence_layers.dilated),
+}
+SETS = {"problems": FIRST | SECOND, "further": FURTHER, "cases": CASES}  # of study ``unseen``
+PROBLEMS = FIRST | SECOND | FURTHER | CASES
 
 
 def make_problem(name: str, seed: int) -> Problem:

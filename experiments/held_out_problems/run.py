@@ -44,17 +44,20 @@ def jobs(names: Sequence[str], seeds: Sequence[int], *, ours_only: bool = False)
 
 
 def run(job: Job) -> dict[str, object]:
-    """Training and held-out loss, before and after, and how much louder a batch's loss was than the first ones."""
+    """Training and held-out loss, before and after, and how much louder a batch's loss was than the first ones.
+
+    With them, what ours tells at the end; None of a grid's run.
+    """
     problem = make_problem(job.problem, job.seed)
     initial, _ = problem.losses()
     if job.learning_rate is None:
-        losses = _train_without_rate(problem, job)
+        losses, message = _train_without_rate(problem, job)
     else:
-        losses = _train_with_rate(problem, job, job.learning_rate)
+        losses, message = _train_with_rate(problem, job, job.learning_rate), None
     problem.recalibrate()
     training, held_out = problem.losses()
     found = {"initial": initial, "training": training, "held_out": held_out}
-    return {**job._asdict(), **found, "loudest": loudest(losses)}
+    return {**job._asdict(), **found, "loudest": loudest(losses), "message": message}
 
 
 def loudest(losses: Sequence[float]) -> float:
@@ -72,11 +75,11 @@ def make_ours(problem: Problem, method: str, steps: int) -> ParameterFreeSGD | P
     return ParameterFree(AdamW(parameters), steps, buffers=buffers)
 
 
-def _train_without_rate(problem: Problem, job: Job) -> list[float]:
+def _train_without_rate(problem: Problem, job: Job) -> tuple[list[float], str]:
     optimizer = make_ours(problem, job.method, job.steps)
     losses = train(problem, job.steps, optimizer.step)
     optimizer.eval()
-    return losses
+    return losses, optimizer.status().message
 
 
 def _train_with_rate(problem: Problem, job: Job, rate: float) -> list[float]:

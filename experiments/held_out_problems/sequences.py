@@ -61,19 +61,21 @@ def markov_text(length: int = 40000) -> Tensor:
     return torch.from_numpy(np.array(tokens))
 
 
+def windows(text: Tensor, length: int, count: int, random: torch.Generator | None = None) -> Rows:
+    """Places of a text (tokens,) and the tokens that follow each, both of shape (count, length)."""
+    begin = torch.randint(len(text) - length, (count,), generator=random)
+    tokens = text[begin[:, None] + torch.arange(length + 1)]
+    return tokens[:, :-1], tokens[:, 1:]
+
+
 def _next_token(seed: int, model: nn.Module, batch_size: int) -> Problem:
     """Prediction of every next token; the last fifth of the text is held out."""
     text = markov_text()
     cut = len(text) * 4 // 5
 
-    def windows(part: Tensor, count: int, random: torch.Generator | None = None) -> Rows:
-        begin = torch.randint(len(part) - CONTEXT, (count,), generator=random)
-        tokens = part[begin[:, None] + torch.arange(CONTEXT + 1)]
-        return tokens[:, :-1], tokens[:, 1:]
-
     train, test = text[:cut], text[cut:]
-    fixed = Split(*windows(train, 400, generator(1)), *windows(test, 400, generator(2)))
-    return streamed(seed, model, fixed, token_loss, lambda count: windows(train, count), batch_size)
+    fixed = Split(*windows(train, CONTEXT, 400, generator(1)), *windows(test, CONTEXT, 400, generator(2)))
+    return streamed(seed, model, fixed, token_loss, lambda count: windows(train, CONTEXT, count), batch_size)
 
 
 def gru_char(seed: int) -> Problem:

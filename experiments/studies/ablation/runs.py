@@ -22,7 +22,7 @@ from experiments.common.atomic_files import write_text
 from experiments.common.parallel import run_parallel
 from experiments.common.suboptimality import gap
 from experiments.held_out_problems import run as held_out
-from experiments.held_out_problems.registry import PROBLEMS, make_problem
+from experiments.held_out_problems.registry import PROBLEMS, SETS, make_problem
 from experiments.methods.parameter_free import run_parameter_free
 from experiments.studies.ablation.changes import applied
 from experiments.studies.ablation.switches import switches
@@ -154,7 +154,7 @@ def _settings(group: str, steps: int) -> Iterator[tuple[str, int, int]]:
     elif group == "networks":
         yield from ((task, 0, DEEP[task].budget) for task in NETWORKS)
     else:
-        yield from ((task, 0, min(PROBLEMS[task][0], steps)) for task in PROBLEMS)
+        yield from ((task, 0, min(PROBLEMS[task][0], steps)) for task in SETS["problems"] | SETS["cases"])
 
 
 def finished(planned: list[Job], processes: int, path: Path, console: Console) -> pd.DataFrame:
