@@ -73,9 +73,11 @@ def write_report(suite: Suite, store: Store) -> list[Path]:
 def publish(suite: Suite, store: Store, target: Path) -> None:
     """Write what a repository keeps of a suite: page, tables, pictures, ``runs.csv`` and the archive of records."""
     target.mkdir(parents=True, exist_ok=True)
+    runs = collect(suite, store).rows.run_id
+    store.merge(runs)  # the last command may have run a part of the suite
     for name in ("report.html", "report.md", "runs.csv", *(f"{picture}.png" for picture in PICTURES)):
         shutil.copyfile(store.folder / name, target / name)
-    store.pack(collect(suite, store).rows.run_id, target / ARCHIVE)
+    store.pack(runs, target / ARCHIVE)
 
 
 def _context(results: Results) -> dict[str, Any]:

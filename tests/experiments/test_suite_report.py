@@ -124,7 +124,9 @@ def test_the_report_says_what_was_planned_and_needs_nothing_else(store: Store, t
     assert page.count("data:image/png;base64,") == 3
     assert "http" not in page.split("</style>")[1].replace("http-equiv", "")
     assert 'name="viewport"' in page
+    store.merge([])  # as after a command that ran another part
     publish(tiny_suite(), store, tmp_path)
+    assert len(pd.read_csv(tmp_path / "runs.csv")) == len(collect(tiny_suite(), store).rows)
     assert {path.name for path in tmp_path.iterdir()} >= {
         "report.html",
         "report.md",
