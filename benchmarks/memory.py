@@ -77,7 +77,7 @@ def in_hooks(params: list[Parameter]) -> Callable[[], object]:
 
 def most_of_gradients(network: Network, trainer: Callable[[list[Parameter]], Callable[[], object]]) -> float:
     """The bytes of all gradients together, over the number of parameters, where they were most in a short run."""
-    model, inputs, targets = (each.to(DEVICE) for each in network)
+    model, inputs, targets = network.model.to(DEVICE), network.inputs.to(DEVICE), network.targets.to(DEVICE)
     params, found = list(model.parameters()), [0]
 
     def count(_: Tensor) -> None:

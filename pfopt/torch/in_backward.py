@@ -117,10 +117,9 @@ class InBackward:
         }
         devices = {param.device for param in self._members if param.requires_grad or param.grad is not None}
         size = coordinates(member.param for member in self._known())
-        self._work = own._work_on(memory, buffers, devices, size)
-        state, run = memory.controller[:2]
-        self._decision = core_step.foresee(own._setting().config, state, run)
-        return self._work
+        self._work = work = own._work_on(memory, buffers, devices, size)
+        self._decision = core_step.foresee(work.config, *memory.controller[:2])
+        return work
 
     def _known(self) -> list[Member]:
         """The parameters that take part."""

@@ -230,7 +230,8 @@ def test_the_handle_gives_the_gradients_back() -> None:
 def refused(how: str, **options: Any) -> Callable[[], Any]:
     model = Regression()
     base = CountsInItsGroups(model.parameters(), lr=0.1) if how == "base" else None
-    optimizer = ParameterFree(base, STEPS) if base else ParameterFreeSGD(model.parameters(), STEPS, **options)
+    sgd = ParameterFreeSGD(model.parameters(), STEPS, **options)
+    optimizer: Any = ParameterFree(base, STEPS) if base else sgd
 
     def action() -> None:
         optimizer.step_in_backward()
